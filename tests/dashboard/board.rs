@@ -70,8 +70,9 @@ async fn a_longer_history_is_shown_as_far_as_it_is_kept() {
     let week = told("1w").await;
     assert!(week.contains("per 168 minutes, last week") && week.contains("known for 2 d"), "{week}");
     assert!(told("9y").await.contains("last hour"));
-    let page = site.page("/queue/q?history=1w").await;
-    assert!(page.contains("?history=1w\" aria-current=\"true\""), "{page}");
+    let page = site.page("/queue/q?history=1w&state=failed&name=mail").await;
+    assert!(page.contains("?history=1w&amp;state=failed&amp;name=mail\" aria-current=\"true\""), "{page}");
+    assert!(page.contains("?history=1d&amp;state=failed&amp;name=mail\""), "{page}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -60,14 +60,23 @@ pub(crate) enum Command {
     /// Lists the jobs of a queue that match a filter
     Jobs(Jobs),
     /// Shows one job with everything known about it
+    #[command(after_help = "Example:\n  oxmq show mails 4711")]
     Show(Job),
     /// Adds a job
     Add(Add),
     /// Makes failed or completed jobs run again
     Retry(Retry),
     /// Makes delayed jobs run now
+    #[command(after_help = "Without an id or a filter, say --all.
+Examples:
+  oxmq promote mails 4711
+  oxmq promote mails -n welcome --dry-run")]
     Promote(Bulk),
     /// Removes jobs
+    #[command(after_help = "Without an id or a filter, say --all.
+Examples:
+  oxmq remove mails 4711 4712
+  oxmq remove mails -s failed --older 7d --reason ENOTFOUND")]
     Remove(Bulk),
     /// Cancels jobs: one that runs is asked to stop, another fails without a run
     Cancel(Cancel),
@@ -80,8 +89,10 @@ pub(crate) enum Command {
     /// Changes when delayed jobs are due
     Delay(Delay),
     /// Pauses a queue: workers take no more of its jobs
+    #[command(after_help = "Example:\n  oxmq pause mails")]
     Pause(Steer),
     /// Resumes a queue
+    #[command(after_help = "Example:\n  oxmq resume mails")]
     Resume(Steer),
     /// Removes all waiting jobs of a queue
     Drain(Drain),
@@ -117,6 +128,7 @@ pub(crate) enum Command {
         shell: clap_complete::Shell,
     },
     /// Writes the manual page, or one per command into a directory
+    #[command(after_help = "Example:\n  oxmq man ~/.local/share/man/man1")]
     Man {
         /// The directory for the pages
         directory: Option<PathBuf>,
@@ -124,6 +136,9 @@ pub(crate) enum Command {
 }
 
 #[derive(Debug, ClapArgs)]
+#[command(after_help = "Examples:
+  oxmq queues --sort oldest
+  oxmq queues mails reports --json")]
 pub(crate) struct Queues {
     /// Only these queues, without a search for others
     pub(crate) names: Vec<String>,
@@ -224,7 +239,6 @@ pub(crate) struct Consent {
 }
 
 #[derive(Debug, ClapArgs)]
-#[command(after_help = "Without an id or a filter, say --all.")]
 pub(crate) struct Bulk {
     /// The queue
     pub(crate) queue: String,
@@ -304,6 +318,7 @@ pub(crate) struct Move {
 }
 
 #[derive(Debug, ClapArgs)]
+#[command(after_help = "Example:\n  oxmq priority mails -n invoice --to 1")]
 pub(crate) struct Priority {
     #[command(flatten)]
     pub(crate) bulk: Bulk,
@@ -313,6 +328,7 @@ pub(crate) struct Priority {
 }
 
 #[derive(Debug, ClapArgs)]
+#[command(after_help = "Example:\n  oxmq delay mails -n newsletter --to 2h")]
 pub(crate) struct Delay {
     #[command(flatten)]
     pub(crate) bulk: Bulk,
@@ -330,6 +346,7 @@ pub(crate) struct Steer {
 }
 
 #[derive(Debug, ClapArgs)]
+#[command(after_help = "Example:\n  oxmq drain mails --delayed --dry-run")]
 pub(crate) struct Drain {
     /// The queue
     pub(crate) queue: String,
@@ -341,6 +358,7 @@ pub(crate) struct Drain {
 }
 
 #[derive(Debug, ClapArgs)]
+#[command(after_help = "Example:\n  oxmq obliterate mails-test --dry-run")]
 pub(crate) struct Obliterate {
     /// The queue
     pub(crate) queue: String,
@@ -352,6 +370,9 @@ pub(crate) struct Obliterate {
 }
 
 #[derive(Debug, ClapArgs)]
+#[command(after_help = "Examples:
+  oxmq schedulers
+  oxmq schedulers reports --remove nightly")]
 pub(crate) struct Schedulers {
     /// Only schedulers of this queue
     pub(crate) queue: Option<String>,
@@ -366,6 +387,7 @@ pub(crate) struct Schedulers {
 }
 
 #[derive(Debug, ClapArgs)]
+#[command(after_help = "Example:\n  oxmq flow reports monthly-11 --depth 3")]
 pub(crate) struct Flow {
     /// The queue of the job
     pub(crate) queue: String,
@@ -380,6 +402,7 @@ pub(crate) struct Flow {
 }
 
 #[derive(Debug, ClapArgs)]
+#[command(after_help = "Example:\n  oxmq workers mails")]
 pub(crate) struct Workers {
     /// Only workers of this queue
     pub(crate) queue: Option<String>,
@@ -410,6 +433,7 @@ pub(crate) struct Tail {
 }
 
 #[derive(Debug, ClapArgs)]
+#[command(after_help = "Example:\n  oxmq logs mails 4711 -n 20")]
 pub(crate) struct Logs {
     /// The queue
     pub(crate) queue: String,
@@ -438,6 +462,7 @@ pub(crate) struct Export {
 }
 
 #[derive(Debug, ClapArgs)]
+#[command(after_help = "Example:\n  oxmq import mails < failed.jsonl --dry-run")]
 pub(crate) struct Import {
     /// The queue; it is created if it does not exist
     pub(crate) queue: String,
@@ -506,7 +531,9 @@ pub(crate) struct Doctor {
 #[derive(Debug, ClapArgs)]
 #[command(
     after_help = "Keys: up and down choose, Enter goes in, Esc goes back, / finds a queue, s sorts otherwise, 1 to 7 choose a state,
-? explains keys and columns, q ends."
+? explains keys and columns, q ends.
+Example:
+  oxmq top mails reports --every 5s"
 )]
 pub(crate) struct Top {
     /// Only these queues
@@ -514,23 +541,6 @@ pub(crate) struct Top {
     /// How often to refresh
     #[arg(long, default_value = "2s", value_parser = span, value_name = "TIME")]
     pub(crate) every: Duration,
-}
-
-/// Reads a number of things to show or to act on: none at all is a mistake.
-fn at_least_one() -> clap::builder::RangedU64ValueParser {
-    clap::builder::RangedU64ValueParser::new().range(1..)
-}
-
-#[cfg(test)]
-mod tests {
-    use clap::CommandFactory;
-
-    use super::*;
-
-    #[test]
-    fn the_command_line_contradicts_itself_nowhere() {
-        Args::command().debug_assert();
-    }
 }
 
 #[derive(Debug, ClapArgs)]
@@ -546,3 +556,11 @@ pub(crate) struct Serve {
     #[arg(value_name = "QUEUE")]
     pub(crate) queues: Vec<String>,
 }
+
+/// Reads a number of things to show or to act on: none at all is a mistake.
+fn at_least_one() -> clap::builder::RangedU64ValueParser {
+    clap::builder::RangedU64ValueParser::new().range(1..)
+}
+
+#[cfg(test)]
+mod tests;

@@ -10,6 +10,7 @@ use crate::dashboard::app::AnyQueue;
 use crate::dashboard::background::survey::{concerns, oldest};
 use crate::dashboard::format::chart::{self, Series, Took, WINDOWS, Window};
 use crate::dashboard::format::moment::{count, many, relative, span};
+use crate::dashboard::request::filter::Filter;
 use crate::dashboard::request::visit::{Params, Visit, given};
 use crate::error::Result;
 use crate::overview::{JobTimes, MinuteCounts, QueueOverview};
@@ -54,6 +55,7 @@ pub(super) fn show(
     workers: Option<usize>,
     limit: Option<(u64, Duration)>,
     history: &History,
+    filter: &Filter,
     now: SystemTime,
 ) -> Markup {
     let window = history.window;
@@ -76,20 +78,20 @@ pub(super) fn show(
                 @if let Some(limit) = survey.global_concurrency { (tile("active at most", count(limit), "")) }
                 @if let Some((max, window)) = limit { (tile("rate limit", format!("{} in {}", count(max), span(window)), "")) }
             }
-            (chart::throughput(&completed, &failed, window, &windows(visit, &survey.name, history)))
+            (chart::throughput(&completed, &failed, window, &windows(visit, &survey.name, history, filter)))
             (chart::times(&history.took, now))
             (times(&survey.times))
         }
     }
 }
 
-/// Offers longer histories, and says how long the present one is if workers keep no more.
-fn windows(visit: &Visit, queue: &str, history: &History) -> Markup {
+/// Offers longer histories beside the same jobs, and says how long the present one is if workers keep no more.
+fn windows(visit: &Visit, queue: &str, history: &History, filter: &Filter) -> Markup {
     let known = history.completed.minutes.len().max(history.failed.minutes.len()) as u64;
     html! {
         nav.windows aria-label="For how long" {
             @for window in WINDOWS {
-                a href={ (visit.links.queue(queue)) "?history=" (window.key) } aria-current=[(window == history.window).then_some("true")] { (window.key) }
+                a href={ (visit.links.queue(queue)) "?history=" (window.key) "&" (filter.query()) } aria-current=[(window == history.window).then_some("true")] { (window.key) }
             }
         }
         @if known > 1 && known < u64::from(history.window.all_minutes()) {

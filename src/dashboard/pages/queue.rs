@@ -60,7 +60,7 @@ async fn build(visit: &Visit, name: &str, params: &Params) -> Result<Page, Probl
         (head(visit, name, &survey))
         div #figures data-swap {
             @if let Some(held) = held { (rate_limited(visit, name, held)) }
-            (figures::show(visit, &survey, workers, limit, &history, now))
+            (figures::show(visit, &survey, workers, limit, &history, &filter, now))
         }
         (parts(visit, name, &survey))
         section.jobs aria-labelledby="jobs-title" {
