@@ -33,8 +33,8 @@ pub(crate) trait Listener: Send + Sync {
     fn away(&self, why: &str);
     /// Tells that it is back, after an outage of this length.
     fn back(&self, after: Duration);
-    /// Tells that something has failed: the next reply may come from another server, or from one that has lost its
-    /// latest data.
+    /// Tells that something has failed, for the first time or after a reply: the next reply may come from another server,
+    /// or from one that has lost its latest data.
     fn broke(&self) {}
     /// Tells that the server works again, however short the break was.
     fn mended(&self) {}
@@ -155,7 +155,9 @@ impl Outages {
 
     fn note(&self, now: Instant, began: Instant, error: &RedisError, is_refusal: bool) {
         let mut state = self.state();
-        let begins = if state.outage.is_none() { state.listeners.clone() } else { Vec::new() };
+        // What was answered since the last failure may be lost with this one.
+        let is_new = state.outage.as_ref().is_none_or(|outage| outage.answered.is_some());
+        let told = if is_new { state.listeners.clone() } else { Vec::new() };
         let outage = state.outage.get_or_insert_with(|| Outage::new(began));
         outage.failed = now;
         outage.answered = None;
@@ -167,7 +169,7 @@ impl Outages {
         }
         self.is_away.store(true, Ordering::Relaxed);
         drop(state);
-        begins.iter().filter_map(Weak::upgrade).for_each(|listener| listener.broke());
+        told.iter().filter_map(Weak::upgrade).for_each(|listener| listener.broke());
         self.tell_if_due(now);
     }
 
@@ -314,6 +316,36 @@ mod tests {
         outages.dialed();
         outages.answered();
         assert!(heard.take().is_empty());
+    }
+
+    #[derive(Default)]
+    struct Breaks(Lock<usize>);
+
+    impl Listener for Breaks {
+        fn away(&self, _: &str) {}
+
+        fn back(&self, _: Duration) {}
+
+        fn broke(&self) {
+            *self.0.lock() += 1;
+        }
+    }
+
+    /// Several breaks within two seconds are one outage, and yet each may lose what was answered since the one before.
+    #[tokio::test(start_paused = true)]
+    async fn a_failure_after_a_reply_is_a_break_of_its_own() {
+        let (outages, _heard) = watched();
+        let breaks = Arc::new(Breaks::default());
+        let listener: Weak<dyn Listener> = Arc::<Breaks>::downgrade(&breaks);
+        outages.tell(listener);
+        for known in 1..4 {
+            outages.failed(Instant::now(), &unreachable());
+            outages.failed(Instant::now(), &unreachable());
+            assert_eq!(*breaks.0.lock(), known);
+            pass(100).await;
+            outages.answered();
+            assert!(outages.is_away());
+        }
     }
 
     #[tokio::test(start_paused = true)]
