@@ -7,7 +7,7 @@ use axum::extract::Query;
 use axum::response::Response;
 use maud::{Markup, html};
 
-use super::grouping::{self, Group};
+use super::grouping::{self, Delimiter, Group};
 use super::layout::{Page, Tab};
 use super::{asking, tile};
 use crate::dashboard::access::Action;
@@ -206,19 +206,7 @@ fn table(visit: &Visit, params: &Params, seen: &[&Row], overview: &Overview, now
         section aria-labelledby="all" {
             div.bar {
                 h2 #all { "Queues" }
-                form.filter action=(visit.links.home()) {
-                    input type="hidden" name="sort" value=(sort);
-                    label { span.hidden { "Only queues whose name contains" } input type="search" name="q" value=(q) placeholder="Filter by name"; }
-                    label { span.hidden { "Group by the part of the name before" }
-                        select name="by" {
-                            option value="" { "not grouped" }
-                            @for other in grouping::DELIMITERS {
-                                option value=(other.text) selected[by == Some(other)] { "grouped by “" (other.text) "”" }
-                            }
-                        }
-                    }
-                    button { "Filter" }
-                }
+                (filter_form(visit, sort, q, by))
             }
             div #queues data-swap {
                 @let there_may_be_more = overview.is_searching || overview.unread > 0;
@@ -234,16 +222,7 @@ fn table(visit: &Visit, params: &Params, seen: &[&Row], overview: &Overview, now
                 } @else if !rows.is_empty() {
                     div.scroll {
                         table.rows {
-                            thead { tr {
-                                @for (key, head, title) in COLUMNS {
-                                    th scope="col" class=[(key != "name").then_some("num")] title=[(!title.is_empty()).then_some(title)]
-                                        aria-sort=[(sort == key).then_some(if key == "name" { "ascending" } else { "descending" })] {
-                                        a href=(link(key, 1)) { (head) }
-                                    }
-                                }
-                                th.num scope="col" { "Workers" }
-                                th scope="col" { "Last hour" }
-                            } }
+                            (columns(sort, |key| link(key, 1)))
                             tbody {
                                 @for (n, row) in shown.enumerate() {
                                     @if let Some(group) = grouping::begins(&rows, (page - 1) * PER_PAGE + n, n == 0, by, |row| &row.name) {
@@ -264,6 +243,40 @@ fn table(visit: &Visit, params: &Params, seen: &[&Row], overview: &Overview, now
                 }
             }
         }
+    }
+}
+
+fn filter_form(visit: &Visit, sort: &str, q: &str, by: Option<Delimiter>) -> Markup {
+    html! {
+        form.filter action=(visit.links.home()) {
+            input type="hidden" name="sort" value=(sort);
+            label { span.hidden { "Only queues whose name contains" } input type="search" name="q" value=(q) placeholder="Filter by name"; }
+            label { span.hidden { "Group by the part of the name before" }
+                select name="by" {
+                    option value="" { "not grouped" }
+                    @for other in grouping::DELIMITERS {
+                        option value=(other.text) selected[by == Some(other)] { "grouped by “" (other.text) "”" }
+                    }
+                }
+            }
+            button { "Filter" }
+        }
+    }
+}
+
+/// Shows the heads of the columns, each a link that sorts by it.
+fn columns(sort: &str, link: impl Fn(&str) -> String) -> Markup {
+    html! {
+        thead { tr {
+            @for (key, head, title) in COLUMNS {
+                th scope="col" class=[(key != "name").then_some("num")] title=[(!title.is_empty()).then_some(title)]
+                    aria-sort=[(sort == key).then_some(if key == "name" { "ascending" } else { "descending" })] {
+                    a href=(link(key)) { (head) }
+                }
+            }
+            th.num scope="col" { "Workers" }
+            th scope="col" { "Last hour" }
+        } }
     }
 }
 
