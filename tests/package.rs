@@ -51,5 +51,5 @@ fn the_package_holds_the_library_and_its_examples() {
     let missing: Vec<_> = sources.difference(&listed).collect();
     assert!(missing.is_empty(), "not in the package: {missing:?}");
     let bytes: u64 = listed.iter().filter_map(|file| std::fs::metadata(file).ok()).map(|file| file.len()).sum();
-    assert!(bytes < 3 * 1024 * 1024, "{bytes} bytes: what has come along?");
+    assert!(bytes < 4 * 1024 * 1024, "{bytes} bytes: what has come along?");
 }
