@@ -27,8 +27,8 @@ AXES = {
     "payload": ("Size of a job's data", "bytes"),
     "whole queue": ("Operations on a whole queue", "jobs in it"),
 }
-# Goals, which are printed with what was measured, and are not part of the page: the figure of a work, beside that of a rival, or
-# of another work (`beside`), is to be at least or at most so much. Without either it is the figure itself.
+# Goals, which stand on the page with what was measured: the figure of a work, beside that of a rival, or of another work
+# (`beside`), is to be at least or at most so much. Without either it is the figure itself.
 GOALS = [
     {"work": "process@1", "key": "redis_us_per_job", "rival": "floor", "most": 1.6},
     {"work": "process@10", "key": "redis_us_per_job", "rival": "floor", "most": 1.8},
@@ -216,13 +216,21 @@ def goal_row(goal, works, first):
     unit = " ×" if rival or beside else ""
     wanted = f"≥ {goal['least']}" if "least" in goal else f"≤ {goal['most']}"
     measured = spread(share, decimals) if "min" in share else number(share["median"], decimals)
-    return row([told, wanted + unit, measured + unit, "met" if is_met else "**missed**"])
+    return row([told, wanted + unit, measured + unit, floor_of(work, goal), "met" if is_met else "**missed**"])
+
+
+def floor_of(work, goal):
+    """Where the floor itself stands for a goal beside a library: more than that no library can reach."""
+    floor, rival = summary(work, "floor", goal["key"]), goal.get("rival")
+    if not floor or rival in (None, "floor"):
+        return ""
+    return f"{floor['median'] / summary(work, rival, goal['key'])['median']:.2f} ×"
 
 
 def goal_table(works, first):
     named = {work["label"]: work for work in works}
     rows = [goal_row(goal, named, first) for goal in GOALS]
-    return header_cells(["", "wanted", "measured", ""]) + [line for line in rows if line]
+    return header_cells(["", "aim", "measured", "the floor's", ""]) + [line for line in rows if line]
 
 
 def share_table(works, peers):
@@ -284,6 +292,7 @@ def figures(document):
         blocks.append(["### Latency, idling, memory"])
     for work in rest:
         blocks.append(work_table(work, [peer for peer in rivals if peer_has_figures(work, peer)]))
+    blocks += [["### Aims"], goal_table(works, peers[0])]
     return "\n\n".join("\n".join(block) for block in blocks)
 
 
@@ -391,7 +400,6 @@ def main():
     if document.get("growth", False):
         return
     (options.docs / "performance.svg").write_text(chart(document), encoding="utf-8")
-    print("\n".join(goal_table(document["works"], peers_of(document)[0])))
 
 
 if __name__ == "__main__":
