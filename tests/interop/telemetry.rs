@@ -73,6 +73,8 @@ mod traces {
     /// Records this thread's spans from here on.
     fn trace() -> Traced {
         opentelemetry::global::set_text_map_propagator(TraceContextPropagator::new());
+        // A second subscriber, without which another test's thread can switch off spans for all (`Log::begin` says why).
+        crate::common::log::Log::of_connections();
         let exporter = InMemorySpanExporter::default();
         let provider = SdkTracerProvider::builder().with_simple_exporter(exporter.clone()).build();
         let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("test"));
