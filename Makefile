@@ -61,6 +61,10 @@ test-cluster: setup ## all tests that can run there, on a Redis Cluster of three
 interop: setup ## only the tests with Node on the other side
 	$(CARGO) test --all-features --test main interop::
 
+.PHONY: mistakes
+mistakes: ## the compiler's whole answers to usual mistakes, which builds the crate once more; TRYBUILD=overwrite renews them
+	$(CARGO) test --all-features --test main mistakes:: -- --include-ignored
+
 BOARD := tests/dashboard/node
 
 .PHONY: browser
