@@ -1,6 +1,6 @@
 //! Slots that move to another node under load, and nodes that are replaced.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -470,8 +470,23 @@ async fn a_cluster_that_never_rests_loses_no_more_than_its_replication() {
         outcome.failed.len(),
         outcome.errors.len(),
     );
+    print_each("a failed add", &outcome.failed);
+    print_each("an error of the worker", &outcome.errors);
     assert!(outcome.lost < FEW * deaths.max(1), "{outcome:?}");
     assert!(by_node > 0, "Node has worked along");
+}
+
+/// Prints each distinct text with the number of times it occurs, the most frequent first.
+fn print_each(what: &str, texts: &[String]) {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for text in texts {
+        *counts.entry(text).or_default() += 1;
+    }
+    let mut counts: Vec<_> = counts.into_iter().collect();
+    counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    for (text, count) in counts {
+        println!("{what}, {count} times: {text}");
+    }
 }
 
 /// How often each job was heard to be completed, whoever ran it.
