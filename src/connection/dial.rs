@@ -7,6 +7,7 @@ use redis::aio::MultiplexedConnection;
 use redis::{Cmd, ErrorKind, RedisError, Value};
 
 use super::attempt::{is_silence, within};
+use super::distrust::tls_hint;
 use super::failure::no_connection_to;
 use super::handshake::{Server, hello, says_replica, try_flags};
 use super::options::ConnectOptions;
@@ -332,18 +333,7 @@ fn at_address(error: RedisError, address: &Address) -> RedisError {
     if error.to_string().contains(TOO_OLD) {
         return error;
     }
-    // If TLS is expected on one side only: a server without it waits for the end of a line, and one with it closes the
-    // connection.
-    let hint = match address {
-        Address::Tls(..) if is_silence(&error) => {
-            "; a port without TLS is silent like this, which is reached by redis://"
-        }
-        Address::Tcp(..) if error.is_connection_dropped() && !error.is_connection_refusal() && !is_silence(&error) => {
-            "; a port with TLS hangs up like this: try rediss://"
-        }
-        _ => "",
-    };
-    no_connection_to(address, &error, hint)
+    no_connection_to(address, &error, tls_hint(address, &error))
 }
 
 /// The hint for those who have named a sentinel as the server.

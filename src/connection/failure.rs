@@ -5,6 +5,7 @@ use std::fmt;
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
 use super::attempt::reason;
+use super::distrust::advised;
 use crate::error::{BoxError, Error};
 
 /// Why a call failed, sorted by what it may have changed: nothing, everything, or unknown.
@@ -121,9 +122,9 @@ pub(super) fn no_connection_to(place: &impl fmt::Debug, error: &RedisError, hint
 /// What a server says of a database that it does not have.
 const NO_DATABASE: &str = "DB index is out of range";
 
-/// Returns why connecting failed, without the number that the operating system has for it.
+/// Returns why connecting failed, and what to do about it; without the number that the operating system has for it.
 fn in_words(error: &RedisError) -> String {
-    reason(&without_secrets(error).to_string())
+    advised(&reason(&without_secrets(error).to_string()))
 }
 
 /// Returns the text of a driver's error. Its own types are not exposed, since its next major version is not ours.

@@ -3,11 +3,12 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use redis::{Cmd, ErrorKind, RedisError, Value};
+use redis::{Cmd, RedisError, Value};
 
 use super::attempt::is_permanent;
 use super::cluster_of::is_in_cluster;
 use super::dial::{Dialer, TOO_OLD};
+use super::distrust::is_distrust;
 use super::failure::{CallFailure, without_secrets};
 use super::node::Node;
 use super::options::ConnectOptions;
@@ -249,12 +250,6 @@ impl Link {
             Target::Cluster(route) => Box::pin(route.send(cmd, bytes, self.patience)).await,
         }
     }
-}
-
-/// Returns whether the server could not be trusted. At the start of a program waiting does not mend that; a client that
-/// was connected before tries again, since certificates are renewed.
-fn is_distrust(error: &RedisError) -> bool {
-    error.kind() == ErrorKind::Io && error.to_string().contains("invalid peer certificate")
 }
 
 fn connect_error(error: &RedisError) -> Error {

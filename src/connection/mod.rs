@@ -6,6 +6,7 @@ mod attempt;
 mod blocking;
 mod cluster_of;
 mod dial;
+mod distrust;
 mod failure;
 mod first;
 mod handshake;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::options::ConnectOptions;
+use super::unreadable::SEVERAL;
 use crate::error::{Error, Result};
 
 /// Splits what follows `?` and `#` off a URL.
@@ -39,23 +40,48 @@ pub(super) fn apply(mut options: ConnectOptions, name: &str, value: String) -> R
         "protocol" if matches!(&value[..], "2" | "3" | "resp2" | "resp3") => {}
         "protocol" => return Err(Error::invalid("url", "`protocol` must be 2 or 3")),
         // ioredis counts in milliseconds, and so do others with this spelling.
-        "connectTimeout" => options.connect_timeout = span(name, &value, Duration::from_millis)?,
-        "commandTimeout" => options.command_timeout = span(name, &value, Duration::from_millis)?,
+        "connectTimeout" => options.connect_timeout = span(name, &value, MILLISECOND)?,
+        "commandTimeout" | "socketTimeout" => options.command_timeout = span(name, &value, MILLISECOND)?,
         "connect_timeout" | "dial_timeout" | "socket_connect_timeout" => {
-            options.connect_timeout = span(name, &value, Duration::from_secs)?;
+            options.connect_timeout = span(name, &value, SECOND)?;
         }
-        "command_timeout" | "socket_timeout" => options.command_timeout = span(name, &value, Duration::from_secs)?,
-        "insecure" | "skip_verify" | "rejectUnauthorized" | "ssl_cert_reqs" | "verifyPeer" => {
-            return match &value[..] {
-                "required" | "FULL" | "full" => Ok(options),
-                "false" | "0" if name != "rejectUnauthorized" => Ok(options),
-                "true" | "1" if name == "rejectUnauthorized" => Ok(options),
-                _ => Err(insecure(name)),
-            };
+        "command_timeout" | "socket_timeout" | "read_timeout" | "timeout" => {
+            options.command_timeout = span(name, &value, SECOND)?;
         }
+        // All addresses of a host are tried, of whichever family.
+        "family" if matches!(&value[..], "0" | "4" | "6") => {}
+        "tls" | "ssl" if boolean(&value)? == uses_tls(&options) => {}
+        "tls" | "ssl" => {
+            return Err(Error::invalid("url", "it begins with rediss:// for TLS, and with redis:// without it"));
+        }
+        "insecure" | "skip_verify" | "rejectUnauthorized" | "ssl_cert_reqs" | "ssl_check_hostname" | "verifyPeer" => {
+            return is_checked(name, &value).then_some(options).ok_or_else(|| insecure(name));
+        }
+        "addr" | "master_name" | "sentinelMasterId" => return Err(Error::invalid("url", SEVERAL)),
         _ => return tls(options, name, value),
     }
     Ok(options)
+}
+
+/// Returns whether a parameter of other clients asks for what we do anyway: the server's certificate is checked.
+fn is_checked(name: &str, value: &str) -> bool {
+    match name {
+        // To clients of OpenSSL `optional` is the same as `required`.
+        "ssl_cert_reqs" => matches!(value, "required" | "optional" | "CERT_REQUIRED" | "CERT_OPTIONAL"),
+        "verifyPeer" => value.eq_ignore_ascii_case("full"),
+        "rejectUnauthorized" | "ssl_check_hostname" => matches!(boolean(value), Ok(true)),
+        _ => matches!(boolean(value), Ok(false)),
+    }
+}
+
+#[cfg(feature = "tls")]
+fn uses_tls(options: &ConnectOptions) -> bool {
+    options.uses_tls()
+}
+
+#[cfg(not(feature = "tls"))]
+fn uses_tls(_: &ConnectOptions) -> bool {
+    false
 }
 
 #[cfg(feature = "tls")]
@@ -98,24 +124,33 @@ fn insecure(word: &str) -> Error {
 fn unknown(name: &str) -> Error {
     let is_name = name.len() <= 40 && name.chars().all(|c| c.is_ascii_alphabetic() || c == '_');
     match is_name {
-        true => Error::invalid("url", format!("the parameter `{name}` is not known")),
+        true => Error::invalid(
+            "url",
+            format!("the parameter `{name}` is not known; if it is one of another client, leave it out"),
+        ),
         false => Error::invalid("url", "a parameter after the question mark is not known"),
     }
 }
 
-/// Reads a duration with a unit, or a number in the given unit.
-fn span(name: &str, text: &str, unit: fn(u64) -> Duration) -> Result<Duration> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let unit = match &text[digits.len()..] {
-        "" => unit,
-        "ms" => Duration::from_millis,
-        "s" => Duration::from_secs,
-        _ => return Err(Error::invalid("url", format!("`{name}` must be a time like 500ms or 5s"))),
+const SECOND: f64 = 1.0;
+const MILLISECOND: f64 = 0.001;
+
+/// Reads a duration with a unit, or a number of units of this many seconds.
+fn span(name: &str, text: &str, unit: f64) -> Result<Duration> {
+    let number = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match &text[number.len()..] {
+        "" => Some(unit),
+        "us" => Some(MILLISECOND / 1000.0),
+        "ms" => Some(MILLISECOND),
+        "s" => Some(SECOND),
+        "m" => Some(60.0),
+        "h" => Some(3600.0),
+        _ => None,
     };
-    digits
-        .parse()
-        .map(unit)
-        .map_err(|_| Error::invalid("url", format!("`{name}` must be a whole number, or one with ms or s behind it")))
+    let seconds = unit.and_then(|unit| Some(number.parse::<f64>().ok()? * unit));
+    seconds
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        .ok_or_else(|| Error::invalid("url", format!("`{name}` must be a time like 500ms, 5s or 1m")))
 }
 
 pub(super) fn number(text: &str) -> Result<i64> {
@@ -124,8 +159,8 @@ pub(super) fn number(text: &str) -> Result<i64> {
 
 pub(super) fn boolean(text: &str) -> Result<bool> {
     match text {
-        "true" | "1" => Ok(true),
-        "false" | "0" => Ok(false),
+        "true" | "True" | "1" => Ok(true),
+        "false" | "False" | "0" => Ok(false),
         _ => Err(Error::invalid("url", "a parameter must be true or false")),
     }
 }
@@ -169,16 +204,23 @@ mod tests {
             ("redis://h/1?dial_timeout=2s&socket_timeout=3", 2_000, 3_000),
             ("redis+unix:///run/s?connect_timeout=70ms&command_timeout=1s", 70, 1_000),
             ("redis+sentinel://h/m?connect_timeout=1&command_timeout=2", 1_000, 2_000),
+            ("redis://h?socket_connect_timeout=0.5&socket_timeout=2.5", 500, 2_500),
+            ("redis://h?dial_timeout=1.5s&read_timeout=1m", 1_500, 60_000),
+            ("redis://h?family=0&connectTimeout=9&socketTimeout=1000", 9, 1_000),
+            ("redis-sentinel://h/0?connect_timeout=1&timeout=1h&sentinelMasterId=m", 1_000, 3_600_000),
         ] {
             let options = ConnectOptions::from_url(url).unwrap();
             let ms = Duration::from_millis;
             assert_eq!((options.connect_timeout, options.command_timeout), (ms(connect), ms(command)), "{url}");
         }
         assert_eq!(ConnectOptions::from_url("redis+unix:///s?db=2&user=u&pass=p").unwrap().db, 2);
-        assert!(
-            ConnectOptions::from_url("redis://h?skip_verify=false&rejectUnauthorized=true&ssl_cert_reqs=required")
-                .is_ok()
-        );
+        for same in [
+            "skip_verify=false&rejectUnauthorized=true&ssl_cert_reqs=required",
+            "ssl_cert_reqs=CERT_REQUIRED&ssl_check_hostname=True&verifyPeer=FULL",
+            "tls=false&family=6",
+        ] {
+            let _ = ConnectOptions::from_url(&format!("redis://h?{same}")).unwrap();
+        }
     }
 
     #[test]
@@ -189,8 +231,15 @@ mod tests {
         {
             assert!(!said(url).contains("s3cret"), "{url}");
         }
-        assert!(said("redis://h?connectTimeout=5m").contains("`connectTimeout`"));
+        assert!(said("redis://h?connectTimeout=5x").contains("`connectTimeout`"));
         assert!(said("redis://h?protocol=4").contains("protocol"));
+        for wrong in ["1m30s", "-1", "None", "1e400", "nan", "5d", ""] {
+            assert!(said(&format!("redis://h?timeout={wrong}")).contains("500ms"), "{wrong}");
+        }
+        assert!(said("redis://h?tls=true").contains("rediss://"));
+        for several in ["addr=h2:1", "master_name=m", "sentinelMasterId=m"] {
+            assert!(said(&format!("redis://h?{several}")).contains("redis+sentinel://"), "{several}");
+        }
     }
 
     #[test]
@@ -202,6 +251,10 @@ mod tests {
             "redis://h?ssl_cert_reqs=none",
             "redis://h?rejectUnauthorized=false",
             "redis://h?verifyPeer=NONE",
+            "redis://h?verifyPeer=CA",
+            "redis://h?ssl_cert_reqs=CERT_NONE",
+            "redis://h?ssl_check_hostname=False",
+            "redis://h?insecure",
         ] {
             assert!(said(url).contains("tls_danger_accept_any_certificate=true"), "{url}");
         }

@@ -20,6 +20,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::attempt::{Pauses, within};
+use super::distrust::tls_hint;
 use super::failure::{no_connection_to, without_secrets};
 use super::options::ConnectOptions;
 use super::progress::Progress;
@@ -259,7 +260,8 @@ impl Shared {
             let (mut connection, _driver) = self.opener.open(host, Terms::new(&Progress::new())).await?;
             self.ask(&mut connection).await
         };
-        asking.await.map_err(|error| no_connection_to(&format_args!("the sentinel {host:?}"), &error, ""))
+        let told = |error| no_connection_to(&format_args!("the sentinel {host:?}"), &error, tls_hint(host, &error));
+        asking.await.map_err(told)
     }
 
     /// Asks one sentinel for the address of the master, and for the epoch of its configuration.

@@ -1,5 +1,6 @@
 //! The servers of a client: one, the master that sentinels name, or the masters of a cluster.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -32,8 +33,8 @@ pub enum Address {
 impl fmt::Debug for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Tcp(host, port) => write!(f, "redis://{host}:{port}"),
-            Self::Tls(host, port) => write!(f, "rediss://{host}:{port}"),
+            Self::Tcp(host, port) => write!(f, "redis://{}:{port}", in_brackets(host)),
+            Self::Tls(host, port) => write!(f, "rediss://{}:{port}", in_brackets(host)),
             Self::Unix(path) => write!(f, "redis+unix://{}", path.display()),
         }
     }
@@ -180,13 +181,14 @@ impl fmt::Debug for Servers {
 fn list(f: &mut fmt::Formatter<'_>, hosts: &[Host]) -> fmt::Result {
     for (index, Host { name, port }) in hosts.iter().enumerate() {
         let comma = if index == 0 { "" } else { "," };
-        if name.contains(':') {
-            write!(f, "{comma}[{name}]:{port}")?;
-        } else {
-            write!(f, "{comma}{name}:{port}")?;
-        }
+        write!(f, "{comma}{}:{port}", in_brackets(name))?;
     }
     Ok(())
+}
+
+/// Returns a host as it is written before a port.
+fn in_brackets(host: &str) -> Cow<'_, str> {
+    if host.contains(':') { format!("[{host}]").into() } else { host.into() }
 }
 
 /// The default port of sentinels.
@@ -210,6 +212,14 @@ mod tests {
             assert!(Host::parse("hosts", bad, 1).is_err(), "{bad}");
         }
         assert!(hosts("hosts", [] as [&str; 0], 1).is_err());
+    }
+
+    #[test]
+    fn an_address_is_shown_as_it_is_written_in_a_url() {
+        assert_eq!(format!("{:?}", address("::1", 7, false)), "redis://[::1]:7");
+        assert_eq!(format!("{:?}", address("h", 7, true)), "rediss://h:7");
+        let cluster = Servers::Cluster { hosts: hosts("nodes", ["::1", "h"], 7).unwrap(), tls: true };
+        assert_eq!(format!("{cluster:?}"), "rediss+cluster://[::1]:7,h:7");
     }
 
     #[test]

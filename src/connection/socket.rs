@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use super::progress::{Progress, Watched};
 use super::servers::Address;
 #[cfg(feature = "tls")]
-use super::tls::Tls;
+use super::{distrust::NO_TLS, tls::Tls};
 
 /// How long to wait for one address of a host before the next one is tried as well.
 const NEXT: Duration = Duration::from_millis(250);
@@ -90,7 +90,8 @@ impl Opener {
                     return Err(RedisError::from((ErrorKind::InvalidClientConfig, "TLS is not set up")));
                 };
                 let socket = tcp(host, *port, progress).await?;
-                self.drive(tls.connect(host, socket).await?, terms).await
+                let handshake = async { Ok(tls.connect(host, socket).await?) };
+                self.drive(unless_plain(handshake, host, *port).await?, terms).await
             }
             #[allow(unreachable_patterns, reason = "which addresses are left depends on features and platform")]
             _ => Err(RedisError::from((ErrorKind::InvalidClientConfig, "this kind of address is not supported here"))),
@@ -121,6 +122,40 @@ async fn tcp(host: &str, port: u16, progress: Arc<Progress>) -> std::io::Result<
     let socket = connect(tokio::net::lookup_host((host, port)).await?).await?;
     socket.set_nodelay(true)?;
     Ok(Watched::new(socket, progress))
+}
+
+/// How long a TLS handshake may take until somebody asks whether the server speaks TLS at all.
+#[cfg(feature = "tls")]
+const PLAIN: Duration = Duration::from_secs(1);
+
+/// Waits for a TLS handshake. A server without TLS waits for the end of a line that never comes, so after a moment it is
+/// asked by a line of its own protocol, on another socket. That line holds no secret.
+#[cfg(feature = "tls")]
+async fn unless_plain<T>(
+    handshake: impl Future<Output = Result<T, RedisError>>,
+    host: &str,
+    port: u16,
+) -> Result<T, RedisError> {
+    tokio::pin!(handshake);
+    if let Ok(done) = tokio::time::timeout(PLAIN, &mut handshake).await {
+        return done;
+    }
+    tokio::select! {
+        done = &mut handshake => done,
+        true = answers_plainly(host, port) => Err(RedisError::from((ErrorKind::Io, NO_TLS))),
+    }
+}
+
+/// Returns whether a server answers `PING` without TLS, be it by a refusal.
+#[cfg(feature = "tls")]
+async fn answers_plainly(host: &str, port: u16) -> bool {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let asking = async {
+        let mut socket = tcp(host, port, Progress::new()).await?;
+        socket.write_all(b"PING\r\n").await?;
+        socket.read_u8().await
+    };
+    matches!(asking.await, Ok(b'+' | b'-'))
 }
 
 /// Tries one address after the other, without waiting for silent ones, until one answers: a dead address that comes

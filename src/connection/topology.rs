@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::attempt::{is_silence, within};
+use super::distrust::tls_hint;
 use super::failure::{no_connection_to, without_secrets};
 use super::first::first_of;
 use super::outage::{Listener, Outages};
@@ -355,7 +356,7 @@ impl Topology {
                 let text = format!("{node:?} is no node of one: connect to it by redis://");
                 Err(RedisError::from((ErrorKind::InvalidClientConfig, "there is no cluster", text)))
             }
-            Err(error) => Err(no_connection_to(&node, &error, "")),
+            Err(error) => Err(no_connection_to(&node, &error, tls_hint(&node, &error))),
         }
     }
 }

@@ -17,7 +17,7 @@ pub(super) fn no_tls() -> Error {
     Error::invalid("url", "for TLS build with the feature `tls` of this crate: features = [\"tls\"]")
 }
 
-const SEVERAL: &str = "one server is expected; several are written redis+sentinel://host:port,host:port/master or \
+pub(super) const SEVERAL: &str = "one server is expected; several are written redis+sentinel://host:port,host:port/master or \
                        redis+cluster://host:port,host:port";
 
 fn problem(url: &str) -> &'static str {
@@ -32,12 +32,12 @@ fn problem(url: &str) -> &'static str {
         "the path of the socket is an absolute one: redis+unix:///run/redis.sock"
     } else if server.contains(',') {
         SEVERAL
-    } else if host.trim_start_matches('[').is_empty() {
-        "the host is missing: redis://host:port"
     } else if port.is_some_and(|port| !port.is_empty() && port.parse::<u16>().is_err()) {
         // The port begins after the last colon, unless a password is cut short by its own slash.
         "what follows the colon after the host must be a port, at most 65535; in a password, write / as %2F, @ as %40, \
          # as %23 and ? as %3F"
+    } else if host.trim_start_matches('[').is_empty() {
+        "the host is missing: redis://host:port"
     } else if !path.is_empty() && path.parse::<u32>().is_err() {
         "what follows the slash must be the number of a database"
     } else if login.contains('%') {
@@ -64,6 +64,8 @@ mod tests {
             ("redis://h:8080000", "must be a port"),
             ("redis://h:port", "must be a port"),
             ("redis://u:s3cr/et@h:1", "must be a port"),
+            ("redis://:s3cr/et@h:1", "write / as %2F"),
+            ("redis://:s3cr?et@h:1", "? as %3F"),
             ("redis://a:1,b:2", "redis+cluster://host:port,host:port"),
             ("redis://a,b/0", "redis+sentinel://host:port,host:port/master"),
             ("redis://u:s3cret@a:1,b:2", "several are written"),

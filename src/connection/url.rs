@@ -1,5 +1,7 @@
 //! Reads the options from a URL, of one server or of several.
 
+use std::borrow::Cow;
+
 use super::options::ConnectOptions;
 use super::query::{self, boolean, decode, number};
 use super::servers::Address;
@@ -10,7 +12,7 @@ impl ConnectOptions {
     /// Reads a URL:
     ///
     /// - `redis://[user][:password@]host[:port][/db]`, `rediss://…` for TLS,
-    /// - `redis+unix:///path/to/socket` for a unix socket,
+    /// - `redis+unix://[user][:password@]/path/to/socket` for a unix socket,
     /// - `redis+sentinel://[user][:password@]host[:port],host[:port]…/master[/db]` for the master that these
     ///   [sentinels](Self::sentinel) know, or `rediss+sentinel://…`,
     /// - `redis+cluster://[user][:password@]host[:port],host[:port]…` for a [cluster](Self::cluster), or
@@ -25,13 +27,16 @@ impl ConnectOptions {
     /// | --- | --- |
     /// | `db`, `database`; `username`, `user`; `password`, `pass` | as within the URL |
     /// | `protocol` | 2 or 3; oxmq does the same with both |
-    /// | `connect_timeout`, `dial_timeout`, `socket_connect_timeout`; `command_timeout`, `socket_timeout` | seconds, or a number with `ms` or `s` behind it |
-    /// | `connectTimeout`, `commandTimeout` | milliseconds |
+    /// | `family` | 0, 4 or 6; oxmq tries all addresses of a host |
+    /// | `connect_timeout`, `dial_timeout`, `socket_connect_timeout`; `command_timeout`, `socket_timeout`, `read_timeout`, `timeout` | seconds, or a number with `us`, `ms`, `s`, `m` or `h` behind it |
+    /// | `connectTimeout`; `commandTimeout`, `socketTimeout` | milliseconds, or a number with a unit |
+    /// | `tls`, `ssl` | whether the URL begins with `rediss://`, which it must |
     /// | `ca`, `cacert`, `tls_root`, `ssl_ca_certs` | the PEM file of a [root](Self::tls_root) |
     /// | `cert`, `tls_cert`, `ssl_certfile`; `key`, `tls_key`, `ssl_keyfile` | the PEM files of our [certificate](Self::tls_identity) and its key |
     /// | `sni`, `servername`, `server_name`, `tls_server_name` | the [name](Self::tls_server_name) on the server's certificate |
     /// | `tls_danger_accept_any_certificate` | [`true`](Self::tls_danger_accept_any_certificate) |
     /// | `sentinel_username`, `sentinel_password`, `sentinel_tls` | what is different at the sentinels |
+    /// | `sentinelMasterId`, `master_name` | the name of the master, if it does not follow the hosts; it may also follow a `#` |
     ///
     /// # Errors
     ///
@@ -57,6 +62,8 @@ impl ConnectOptions {
             }
         }
         let (plain, query) = query::cut(url)?;
+        let (login, plain) = login_of_socket(plain);
+        let plain = &*plain;
         if let Some(error) = several(plain) {
             return Err(error);
         }
@@ -74,6 +81,9 @@ impl ConnectOptions {
         let mut options = Self::new(address).db(redis.db());
         options.username = redis.username().map(ToOwned::to_owned);
         options.password = redis.password().map(ToOwned::to_owned);
+        if let Some(login) = login {
+            (options.username, options.password) = read_login(login)?;
+        }
         let options =
             query.into_iter().try_fold(options, |options, (name, value)| query::apply(options, name, value))?;
         #[cfg(feature = "tls")]
@@ -82,6 +92,26 @@ impl ConnectOptions {
         }
         Ok(options)
     }
+}
+
+/// Cuts the login out of the URL of a socket: `unix://user:password@/path`, as some other clients write it.
+fn login_of_socket(url: &str) -> (Option<&str>, Cow<'_, str>) {
+    let login = || {
+        let (scheme, rest) = url.split_once("://").filter(|(scheme, _)| scheme.ends_with("unix"))?;
+        let (login, path) = rest.split_once("@/").filter(|(login, _)| !login.contains('/'))?;
+        Some((login, format!("{scheme}:///{path}")))
+    };
+    match login() {
+        Some((login, rest)) => (Some(login), rest.into()),
+        None => (None, url.into()),
+    }
+}
+
+/// Reads `[user][:password]`.
+fn read_login(login: &str) -> Result<(Option<String>, Option<String>)> {
+    let (username, password) = login.split_once(':').unwrap_or((login, ""));
+    let given = |text: &str| (!text.is_empty()).then(|| decode(text)).transpose();
+    Ok((given(username)?, given(password)?))
 }
 
 /// The parts of a URL that names several hosts.
@@ -104,7 +134,10 @@ fn several_hosts(url: &str) -> Option<Result<ConnectOptions>> {
         _ => return None,
     };
     match kind {
-        "sentinel" => Some(split(rest, tls).and_then(sentinel)),
+        "sentinel" => {
+            let (rest, master) = master_behind(rest);
+            Some(split(rest, tls).and_then(|parts| sentinel(parts, master)))
+        }
         "cluster" => Some(split(rest, tls).and_then(cluster)),
         _ => None,
     }
@@ -115,16 +148,27 @@ fn split(rest: &str, tls: bool) -> Result<Parts<'_>> {
     let (rest, query) = query::cut(rest)?;
     let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
     let (login, hosts) = authority.rsplit_once('@').unwrap_or(("", authority));
-    let (username, password) = login.split_once(':').unwrap_or((login, ""));
-    let given = |text: &str| (!text.is_empty()).then(|| decode(text)).transpose();
+    let (username, password) = read_login(login)?;
     Ok(Parts {
         tls,
-        username: given(username)?,
-        password: given(password)?,
+        username,
+        password,
         hosts: hosts.split(',').collect(),
         path: path.split('/').filter(|part| !part.is_empty()).map(decode).collect::<Result<_>>()?,
         query,
     })
+}
+
+/// Cuts the name of the master off the end of a URL, where some clients write it: `host:port,host:port/0#mymaster`.
+fn master_behind(rest: &str) -> (&str, Option<&str>) {
+    // Elsewhere a `#` is part of a password that should have been encoded.
+    match rest
+        .rsplit_once('#')
+        .filter(|(_, name)| !name.is_empty() && *name != "insecure" && !name.contains(['@', '/', '?']))
+    {
+        Some((rest, master)) => (rest, Some(master)),
+        None => (rest, None),
+    }
 }
 
 /// Names the URL in an error about hosts that it contains.
@@ -137,11 +181,18 @@ fn in_url(error: Error) -> Error {
     }
 }
 
-fn sentinel(parts: Parts<'_>) -> Result<ConnectOptions> {
+fn sentinel(parts: Parts<'_>, behind: Option<&str>) -> Result<ConnectOptions> {
     let Parts { tls, username, password, hosts, path, query } = parts;
-    let (master, db) = match &path[..] {
-        [master] => (master, 0),
-        [master, db] => (master, number(db)?),
+    let named = |(name, _): &&(&str, String)| matches!(*name, "sentinelMasterId" | "master_name");
+    let elsewhere = match behind {
+        Some(master) => Some(decode(master)?),
+        None => query.iter().find(named).map(|(_, master)| master.clone()),
+    };
+    let (master, db) = match (&path[..], elsewhere) {
+        ([master], None) => (master.clone(), 0),
+        ([master, db], None) => (master.clone(), number(db)?),
+        ([], Some(master)) => (master, 0),
+        ([db], Some(master)) => (master, number(db)?),
         _ => {
             return Err(Error::invalid(
                 "url",
@@ -154,8 +205,9 @@ fn sentinel(parts: Parts<'_>) -> Result<ConnectOptions> {
     (options.username, options.password) = (username, password);
     for (name, value) in query {
         match name {
-            "sentinel_username" => options.sentinel.username = Some(value),
-            "sentinel_password" => options.sentinel.password = Some(value),
+            "sentinelMasterId" | "master_name" => {}
+            "sentinel_username" | "sentinelUsername" => options.sentinel.username = Some(value),
+            "sentinel_password" | "sentinelPassword" => options.sentinel.password = Some(value),
             "sentinel_tls" => {
                 let on = boolean(&value)?;
                 if on && !cfg!(feature = "tls") {
@@ -200,6 +252,13 @@ mod tests {
         assert!(!shown.contains("s3cret") && !shown.contains("joe"), "{shown}");
         let unix = ConnectOptions::from_url("redis+unix:///run/redis.sock?db=2").unwrap();
         assert_eq!((unix.servers, unix.db), (Servers::One(Address::Unix("/run/redis.sock".into())), 2));
+        for url in
+            ["unix://joe:s3%40ret@/run/redis.sock?db=2", "redis+unix:///run/redis.sock?db=2&user=joe&pass=s3%40ret"]
+        {
+            let unix = ConnectOptions::from_url(url).unwrap();
+            assert_eq!((unix.username.as_deref(), unix.password.as_deref()), (Some("joe"), Some("s3@ret")), "{url}");
+            assert_eq!((unix.servers, unix.db), (Servers::One(Address::Unix("/run/redis.sock".into())), 2), "{url}");
+        }
     }
 
     #[test]
@@ -228,6 +287,28 @@ mod tests {
         assert!(shown.contains("redis+sentinel://h1:26379,h2:7/my master"), "{shown}");
         assert!(!["joe", "s/cr", "eve", "p=w"].iter().any(|secret| shown.contains(secret)), "{shown}");
         assert_eq!(ConnectOptions::from_url("redis-sentinel://h1/m").unwrap().db, 0);
+    }
+
+    #[test]
+    fn the_master_may_be_named_where_other_clients_do() {
+        for url in [
+            "redis-sentinel://:s3cr@h1,h2:7/3#my%20master",
+            "redis-sentinel://:s3cr@h1,h2:7/3?sentinelMasterId=my%20master",
+            "redis+sentinel://:s3cr@h1,h2:7/?db=3&master_name=my%20master",
+        ] {
+            let options = ConnectOptions::from_url(url).unwrap();
+            let shown = format!("{:?}", options.servers);
+            assert_eq!(shown, "redis+sentinel://h1:26379,h2:7/my master", "{url}");
+            assert_eq!((options.db, options.password.as_deref()), (3, Some("s3cr")), "{url}");
+        }
+        for bad in [
+            "redis+sentinel://h1/m/0#m",
+            "redis+sentinel://h1/m#m",
+            "redis+sentinel://:s3#cr@h1/m",
+            "redis+sentinel://h1/m#insecure",
+        ] {
+            assert!(ConnectOptions::from_url(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! Finds the server: from the command line, the environment, or a file.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use oxmq::{Client, ConnectOptions, Job, Queue};
 use serde::Deserialize;
@@ -68,7 +67,7 @@ pub(crate) async fn client(global: &Global) -> Outcome<Client> {
     let is_default = url.is_none();
     let url = url.unwrap_or_else(|| "redis://127.0.0.1:6379".to_owned());
     let prefix = global.prefix.clone().or(file.prefix).unwrap_or_else(|| "bull".to_owned());
-    let options = ConnectOptions::from_url(&url)?.connect_timeout(Duration::from_secs(5));
+    let options = ConnectOptions::from_url(&url)?;
     let mut connected = Client::builder(options).prefix(prefix).connect().await.map_err(Failure::from);
     if let (true, Err(failure)) = (is_default, &mut connected) {
         failure.text.push_str(" (this is the default: name another server by --url or in OXMQ_URL)");
