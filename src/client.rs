@@ -266,6 +266,12 @@ impl Client {
         &self.0.queues.prefix
     }
 
+    /// Returns what listeners share that have no connection of their own.
+    #[cfg(feature = "dashboard")]
+    pub(crate) fn listeners_without_own(&self) -> Arc<StreamWaits> {
+        self.0.queues.streams.without_own()
+    }
+
     pub(crate) fn shared_waits(&self) -> &Arc<SharedWaits> {
         &self.0.waits
     }

@@ -14,6 +14,7 @@ use super::background::survey::{Overview, Surveyor};
 use super::background::works::Works;
 use crate::client::Client;
 use crate::clock::{Clock, from_epoch_ms};
+use crate::engine::stream_waits::StreamWaits;
 use crate::error::Result;
 use crate::job::Job;
 use crate::queue::Queue;
@@ -25,7 +26,7 @@ pub(super) type AnyJob = Job<IgnoredAny, IgnoredAny>;
 /// How many streams of live pages may be open at once.
 const STREAMS: usize = 512;
 
-/// How many of them may hold a connection to read a queue's events.
+/// How many of them may read a queue's events.
 const LISTENERS: usize = 64;
 
 /// How long a call may take if no connection says so.
@@ -42,6 +43,8 @@ pub(super) struct App {
     pub(super) checkups: Checkups,
     pub(super) streams: Arc<Semaphore>,
     pub(super) listeners: Arc<Semaphore>,
+    /// What they wait with: they share a connection, and take none from the listeners of the program.
+    pub(super) listening: Arc<StreamWaits>,
     surveyor: Arc<Surveyor>,
 }
 
@@ -50,6 +53,7 @@ impl App {
         let Dashboard { client, queues, only_named, base, title, stream_life, hooks } = dashboard;
         Self {
             stream_life,
+            listening: client.listeners_without_own(),
             client,
             hooks,
             base,

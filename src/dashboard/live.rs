@@ -234,7 +234,8 @@ pub(super) async fn events(visit: Visit, Path(name): Path<String>) -> Response {
     let Ok(permit) = Arc::clone(&visit.app.listeners).try_acquire_owned() else {
         return visit.answer(Err(Problem::busy()));
     };
-    let events = match visit.app.client.queue_events(&queue).from(place(&visit)).buffer(1_000).start() {
+    let listener = visit.app.client.queue_events(&queue).together(&visit.app.listening);
+    let events = match listener.from(place(&visit)).buffer(1_000).start() {
         Ok(events) => events,
         Err(error) => return visit.answer(Err(error.into())),
     };

@@ -100,6 +100,12 @@ impl StreamWaits {
         })
     }
 
+    /// Creates the same for other readers of the client, none of which gets a connection of its own or takes one away.
+    #[cfg(feature = "dashboard")]
+    pub(crate) fn without_own(&self) -> Arc<Self> {
+        Self::new(Some(0), self.over_slots)
+    }
+
     /// Returns whether readers without a connection look, so that no connection tells them of a break.
     pub(super) fn are_looks(&self) -> bool {
         self.over_slots

@@ -1,9 +1,13 @@
 //! Builds listeners to a queue's events.
 
+#[cfg(feature = "dashboard")]
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::QueueEvents;
 use crate::engine::Engine;
+#[cfg(feature = "dashboard")]
+use crate::engine::stream_waits::StreamWaits;
 use crate::error::{Error, Result};
 use crate::options::{HOUR, SHORTEST, check_span};
 use crate::wire::EventId;
@@ -82,6 +86,15 @@ impl QueueEventsBuilder {
     /// held. Default: 10,000; at least 1.
     pub fn buffer(mut self, events: usize) -> Self {
         self.options.buffer = events;
+        self
+    }
+
+    /// Waits for events together with these others.
+    #[cfg(feature = "dashboard")]
+    pub(crate) fn together(mut self, others: &Arc<StreamWaits>) -> Self {
+        if let Ok(engine) = &mut self.engine {
+            engine.streams = Arc::clone(others);
+        }
         self
     }
 

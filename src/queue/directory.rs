@@ -21,7 +21,7 @@ pub(crate) struct Directory {
     pub(crate) prefix: String,
     clock: Clock,
     /// What the readers of events of all queues share.
-    streams: Arc<StreamWaits>,
+    pub(crate) streams: Arc<StreamWaits>,
     queues: Lock<Queues>,
 }
 

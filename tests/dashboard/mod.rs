@@ -6,6 +6,7 @@ mod board;
 mod browser;
 mod bull_board;
 mod chrome;
+mod connections;
 mod doctor;
 mod hostile;
 mod marked;

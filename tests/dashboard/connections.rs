@@ -1,0 +1,42 @@
+//! How many connections to Redis open pages cost.
+
+use oxmq::Client;
+use oxmq::dashboard::Dashboard;
+use serde_json::{Value, json};
+
+use super::site::Site;
+use crate::common::eventually::eventually;
+use crate::common::server::{RedisServer, connect};
+
+/// The connections of clients to this server, but for the one that asks.
+async fn connections(server: &RedisServer) -> usize {
+    let mut connection = connect(&server.url()).await;
+    let list: String = redis::cmd("CLIENT").arg("LIST").query_async(&mut connection).await.unwrap();
+    list.lines().count() - 1
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_open_lists_of_events_share_one_connection() {
+    let server = RedisServer::start();
+    let client = Client::connect(&server.url()).await.unwrap();
+    let queues: Vec<_> = (0..10).map(|n| client.queue::<Value, Value>(format!("q{n}")).open().unwrap()).collect();
+    for queue in &queues {
+        queue.add("first", json!({})).await.unwrap();
+    }
+    let site = Site::with(Dashboard::new(client.clone())).await;
+    site.page_with("/", &["10 queues"]).await;
+    let before = connections(&server).await;
+    let mut open = Vec::new();
+    for queue in &queues {
+        let mut stream = site.stream(&format!("/queue/{}/events/live", queue.name())).await;
+        stream.until("event: open").await;
+        open.push((queue, stream));
+    }
+    for (queue, stream) in &mut open {
+        queue.add("next", json!({})).job_id("next").await.unwrap();
+        stream.until("data-job=\"next\"").await;
+    }
+    assert_eq!(connections(&server).await, before + 1);
+    drop(open);
+    eventually("it is closed after the last of them", || async { connections(&server).await == before }).await;
+}
