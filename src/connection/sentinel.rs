@@ -272,7 +272,7 @@ impl Shared {
             Cmd::new().arg("SENTINEL").arg("MASTER").arg(&self.master).to_owned(),
         );
         let (address, details) =
-            futures::join!(connection.send_packed_command(&address), beside.send_packed_command(&details));
+            tokio::join!(connection.send_packed_command(&address), beside.send_packed_command(&details));
         let address = match address? {
             Value::ServerError(error) if error.details().is_some_and(|text| text.contains("unknown command")) => {
                 return Err(RedisError::from((ErrorKind::Parse, NO_SENTINEL)));

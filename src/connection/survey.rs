@@ -189,7 +189,7 @@ async fn look(link: &Link, now: Option<impl Fn() -> u64>) -> Findings {
         Some(offset(before, start.elapsed(), theirs))
     };
     let (clock, config, info) =
-        futures::join!(clock, ask(&["CONFIG", "GET", "maxmemory-policy"]), ask(&["INFO", "memory"]));
+        tokio::join!(clock, ask(&["CONFIG", "GET", "maxmemory-policy"]), ask(&["INFO", "memory"]));
     let policy = config.as_ref().and_then(policy_of_config).or_else(|| policy_of_info(info.as_ref()?));
     if policy.is_none() {
         link.dialer().is_refused("CONFIG, INFO", "nobody warns if it may evict jobs and locks");

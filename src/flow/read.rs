@@ -158,7 +158,7 @@ impl GetFlow {
     async fn look_at(&self, found: Found, at: usize) -> Result<(FlowTree, Vec<Found>)> {
         let engine = found.core.engine();
         let page = |kind| engine.get_children_page(&found.id, kind, 0, self.max_children);
-        let (job, processed, pending, failed, ignored) = futures::try_join!(
+        let (job, processed, pending, failed, ignored) = tokio::try_join!(
             async { Ok(Queue::new(Arc::clone(&found.core)).get_job(&found.id).await) },
             page(ChildKind::Processed),
             page(ChildKind::Unprocessed),

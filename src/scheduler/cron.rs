@@ -6,7 +6,7 @@
 use std::str::FromStr;
 
 use chrono::{DateTime, FixedOffset, Local, Offset, TimeZone};
-use chrono_tz::Tz;
+use chrono_tz::{TZ_VARIANTS, Tz};
 
 use super::search::{self, Listed};
 
@@ -161,7 +161,9 @@ impl Zone {
             let east = if offset.starts_with('-') { -east } else { east };
             return FixedOffset::east_opt(east).map(Self::Offset).ok_or_else(bad);
         }
-        Tz::from_str_insensitive(text).map(Self::Named).map_err(|_| bad())
+        let named = Tz::from_str(text).ok();
+        let named = named.or_else(|| TZ_VARIANTS.iter().copied().find(|zone| zone.name().eq_ignore_ascii_case(text)));
+        named.map(Self::Named).ok_or_else(bad)
     }
 }
 

@@ -145,7 +145,7 @@ impl Surveyor {
     }
 
     async fn look(&self, client: &Client, catalog: &Arc<Catalog>) {
-        let (listing, workers) = futures::join!(catalog.list(client), client.get_all_workers());
+        let (listing, workers) = tokio::join!(catalog.list(client), client.get_all_workers());
         let workers = workers.map_err(|error| WithCauses(&error).to_string());
         let names = self.known.lock().take(listing, workers);
         for chunk in names.chunks(CHUNK) {

@@ -40,7 +40,7 @@ pub(in crate::dashboard) async fn page(
 
 async fn build(visit: &Visit, name: &str, params: &Params) -> Result<Page, Problem> {
     let queue = visit.queue(name)?;
-    let (survey, workers, limit) = futures::join!(
+    let (survey, workers, limit) = tokio::join!(
         visit.app.client.get_queue_overview(name),
         queue.engine().get_own_workers(),
         queue.get_global_rate_limit()

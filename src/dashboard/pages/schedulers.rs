@@ -46,7 +46,7 @@ pub(in crate::dashboard) async fn page(
 async fn build(visit: &Visit, name: &str, params: &Params) -> Result<Page, Problem> {
     let queue = visit.queue(name)?;
     let from = given(params, "from").and_then(|from| from.parse().ok()).unwrap_or(0_i64).clamp(0, 1 << 40);
-    let (schedulers, total) = futures::try_join!(
+    let (schedulers, total) = tokio::try_join!(
         queue.get_job_schedulers(from, from + PER_PAGE - 1, Order::Ascending),
         queue.get_job_schedulers_count()
     )?;
@@ -86,7 +86,7 @@ struct LastRun {
 /// Returns the last runs of each scheduler, newest first, as far as they are among the jobs that ended last.
 async fn last_runs(queue: &AnyQueue) -> Answer<HashMap<String, Vec<LastRun>>> {
     let ended = async |state| queue.get_ranges(&[state], 0, LOOKED_AT - 1, Order::Descending).await;
-    let (completed, failed) = futures::try_join!(ended(JobState::Completed), ended(JobState::Failed))?;
+    let (completed, failed) = tokio::try_join!(ended(JobState::Completed), ended(JobState::Failed))?;
     let with = |state| move |job: String| (job, state);
     let jobs =
         completed.into_iter().map(with(JobState::Completed)).chain(failed.into_iter().map(with(JobState::Failed)));

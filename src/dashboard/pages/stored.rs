@@ -32,8 +32,7 @@ impl StoredJob {
 pub(super) async fn read(queue: &AnyQueue, id: &str) -> Result<StoredJob, Problem> {
     let engine = queue.engine();
     let ids = [id];
-    let (fields, state, due) =
-        futures::try_join!(engine.get_fields(id), engine.look_up_state(id), engine.get_due(&ids))?;
+    let (fields, state, due) = tokio::try_join!(engine.get_fields(id), engine.look_up_state(id), engine.get_due(&ids))?;
     if fields.is_empty() {
         return Err(Problem::no_job(id));
     }

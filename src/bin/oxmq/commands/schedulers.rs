@@ -84,7 +84,7 @@ async fn of_one(client: &Client, name: &str, limit: u32) -> oxmq::Result<(Vec<Jo
 /// Returns the schedulers of a queue that run next, and how many there are.
 async fn first<D, R>(queue: &Queue<D, R>, limit: u32) -> oxmq::Result<(Vec<JobScheduler>, u64)> {
     let end = i64::from(limit) - 1;
-    futures::try_join!(queue.get_job_schedulers(0, end, Order::Ascending), queue.get_job_schedulers_count())
+    tokio::try_join!(queue.get_job_schedulers(0, end, Order::Ascending), queue.get_job_schedulers_count())
 }
 
 fn show_json(queue: &str, scheduler: &JobScheduler) {
