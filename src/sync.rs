@@ -1,6 +1,21 @@
-//! A mutex that still works after a panic.
+//! A mutex that still works after a panic, and how tasks are started.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use futures::future::BoxFuture;
+use tokio::task::JoinHandle;
+
+/// Starts a task in the present runtime.
+///
+/// All these tasks are of one type: what tokio needs for a task, about a hundred functions, is compiled once and not for
+/// each of them. It costs an allocation, so the task of a job or of an add is started by [`tokio::spawn`].
+pub(crate) fn spawn(task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+    spawn_boxed(Box::pin(task))
+}
+
+fn spawn_boxed(task: BoxFuture<'static, ()>) -> JoinHandle<()> {
+    tokio::spawn(task)
+}
 
 /// A mutex that still works after a thread has panicked while holding it.
 ///

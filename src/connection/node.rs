@@ -19,7 +19,7 @@ use super::outage::Outages;
 use super::progress::Progress;
 use super::socket::Driver;
 use crate::clock::millis;
-use crate::sync::Lock;
+use crate::sync::{Lock, spawn};
 
 /// The shared connection to one server.
 ///
@@ -264,7 +264,7 @@ impl Node {
             let until = start + dialer.options().connect_timeout + Pauses::LONGEST;
             let node = Arc::downgrade(self);
             // A runtime that shuts down drops the task here, which is harmless: it holds no lock and no link.
-            let task = tokio::spawn(async move {
+            let task = spawn(async move {
                 tokio::time::sleep_until(start).await;
                 let dialed = dialer.dial(None).await;
                 if let Some(node) = Weak::upgrade(&node) {

@@ -27,7 +27,7 @@ use super::progress::Progress;
 use super::servers::{Address, Host, Naming};
 use super::socket::{Opener, Terms};
 
-use crate::sync::Lock;
+use crate::sync::{Lock, spawn};
 
 /// How much longer the other sentinels have when one has answered, until most of them have.
 const OTHERS: Duration = Duration::from_millis(100);
@@ -189,7 +189,7 @@ impl Sentinels {
         }
         let (token, alive) = watch::channel(());
         let shared = Arc::clone(&self.shared);
-        let task = tokio::spawn(async move {
+        let task = spawn(async move {
             let _token = token;
             futures::future::join_all(shared.hosts.iter().map(|host| shared.watch(host))).await;
         });

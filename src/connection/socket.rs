@@ -1,5 +1,6 @@
 //! Opens a socket, logs in, and lets a task move its bytes.
 
+use crate::sync::spawn;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -105,8 +106,8 @@ impl Opener {
     {
         let (connection, driver) = MultiplexedConnection::new_with_config(&self.login, socket, terms.config).await?;
         let task = match terms.until {
-            None => tokio::spawn(driver),
-            Some(until) => tokio::spawn(async move {
+            None => spawn(driver),
+            Some(until) => spawn(async move {
                 tokio::select! {
                     biased;
                     () = driver => {}

@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout};
 use super::link::Link;
 use super::outage::Listener;
 use crate::clock::Clock;
-use crate::sync::Lock;
+use crate::sync::{Lock, spawn};
 
 /// The policy under which the server refuses writes when its memory is full, instead of evicting keys.
 const SAFE_POLICY: &str = "noeviction";
@@ -69,10 +69,12 @@ impl Listener for Surveyor {
 
     fn mended(&self) {
         let Some(me) = self.me.upgrade() else { return };
-        let Ok(runtime) = Handle::try_current() else { return };
+        if Handle::try_current().is_err() {
+            return;
+        }
         if !self.is_due.swap(true, Ordering::Relaxed) {
             let due = Due(me);
-            runtime.spawn(async move {
+            spawn(async move {
                 tokio::time::sleep(SETTLES).await;
                 let surveyor = Arc::clone(&due.0);
                 drop(due);

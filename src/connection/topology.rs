@@ -22,7 +22,7 @@ use super::servers::{Address, Naming, Servers};
 use super::slot::SLOTS;
 use super::socket::{Opener, Terms};
 
-use crate::sync::Lock;
+use crate::sync::{Lock, spawn};
 
 /// How long to wait for one node before the next one is asked as well.
 const NEXT: Duration = Duration::from_millis(200);
@@ -274,7 +274,7 @@ impl Topology {
         asking.began = Some(now);
         self.is_asked();
         let topology = Arc::downgrade(self);
-        asking.task = Some(tokio::spawn(async move {
+        asking.task = Some(spawn(async move {
             let Some(topology) = topology.upgrade() else { return };
             if let Err(error) = topology.refresh().await {
                 tracing::debug!(target: "oxmq::connection", error = %without_secrets(&error), "the slots of the cluster could not be read");

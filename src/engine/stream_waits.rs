@@ -24,7 +24,7 @@ use super::marker::{Unblocked, unblock};
 use crate::connection::{BlockingLink, CallFailure};
 use crate::failpoint;
 use crate::script::event_stream::streams_with_news;
-use crate::sync::Lock;
+use crate::sync::{Lock, spawn};
 use crate::wire::EventId;
 
 /// How many streams one connection waits for at most: with each wait all their keys are sent.
@@ -164,7 +164,7 @@ impl StreamWaits {
         people.next += 1;
         people.waiting.push(Waiting { number, stream: engine.keys.events(), after, answer });
         if !std::mem::replace(&mut people.is_served, true) {
-            tokio::spawn(serve(Arc::clone(&room), engine.clone()));
+            spawn(serve(Arc::clone(&room), engine.clone()));
         }
         drop(people);
         room.changed.notify_one();

@@ -29,6 +29,7 @@ use crate::engine::Engine;
 use crate::engine::events::EventReader;
 use crate::error::{Error, JobPlace, Result, WithCauses};
 use crate::failpoint;
+use crate::sync::spawn;
 use crate::wire::EventId;
 
 const OP: &str = "wait_until_finished";
@@ -181,7 +182,7 @@ impl FinishHub {
         drop(state);
         // Spawned without the lock: a runtime that shuts down drops the task at once, and its guard takes the lock.
         let guard = Guard { waiting: Arc::clone(waiting), number };
-        let task = tokio::spawn(run(self.0.engine.clone(), guard, newest, position, self.0.pace)).abort_handle();
+        let task = spawn(run(self.0.engine.clone(), guard, newest, position, self.0.pace)).abort_handle();
         let mut state = waiting.lock();
         match &mut state.reader {
             Some(reader) if reader.number == number => reader.task = Some(task),

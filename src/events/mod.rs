@@ -11,6 +11,7 @@ mod restart;
 mod testing;
 mod wait_end;
 
+use crate::sync::spawn;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -204,7 +205,7 @@ impl QueueEvents {
         let buffer = listeners.add();
         let (told, ready) = watch::channel(Readiness::Unknown);
         let closing = Closing(Arc::clone(&listeners));
-        let task = tokio::spawn(async move {
+        let task = spawn(async move {
             let mut restarts = Restarts::new("queue events", &engine.keys);
             // The position after what was delivered, or is about to be.
             let mut after = start;

@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use super::{Attempt, CancelReason};
 use crate::engine::Engine;
 use crate::error::WithCauses;
-use crate::sync::Lock;
+use crate::sync::{Lock, spawn};
 use crate::worker::supervise_quietly;
 
 /// How often to look, so that an attempt is told within a second.
@@ -61,7 +61,7 @@ impl CancelWatch {
         state.attempts.push(Arc::downgrade(attempt));
         if state.task.as_ref().is_none_or(JoinHandle::is_finished) {
             let (watch, engine) = (Arc::clone(self), engine.clone());
-            state.task = Some(tokio::spawn(supervise_quietly("cancellations", move || {
+            state.task = Some(spawn(supervise_quietly("cancellations", move || {
                 let (watch, engine) = (Arc::clone(&watch), engine.clone());
                 async move { watch.look(&engine).await }
             })));

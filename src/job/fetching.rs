@@ -11,6 +11,7 @@ use tokio::runtime::Handle;
 use super::Job;
 use crate::error::{Result, WithCauses};
 use crate::script::settle::End;
+use crate::sync::spawn;
 
 /// The result of a fetch by hand, and when to try again if there was no job.
 ///
@@ -70,8 +71,10 @@ impl<D: Send + 'static, R: 'static> Future for Fetching<D, R> {
 impl<D: Send + 'static, R: 'static> Drop for Fetching<D, R> {
     fn drop(&mut self) {
         let Some(call) = self.call.take_if(|_| self.has_begun) else { return };
-        let Ok(runtime) = Handle::try_current() else { return };
-        runtime.spawn(async move {
+        if Handle::try_current().is_err() {
+            return;
+        }
+        spawn(async move {
             let Ok(Fetched { job: Some(job), .. }) = call.await else { return };
             let core = job.into_core();
             let Some(token) = core.attempt.as_ref().map(|attempt| attempt.token()) else { return };

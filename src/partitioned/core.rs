@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use crate::client::Client;
 use crate::error::{Error, PartitionErrors, Result, WithCauses};
 use crate::queue::QueueCore;
-use crate::sync::Lock;
+use crate::sync::{Lock, spawn};
 use crate::worker::panics;
 
 /// How many partitions there may be.
@@ -123,9 +123,11 @@ impl Core {
         if refreshing.as_ref().is_some_and(|task| !task.is_finished()) {
             return;
         }
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        if tokio::runtime::Handle::try_current().is_err() {
+            return;
+        }
         let (core, interval) = (Arc::downgrade(self), self.interval);
-        *refreshing = Some(runtime.spawn(async move {
+        *refreshing = Some(spawn(async move {
             loop {
                 match panics::catch(look(&core, interval)).await {
                     Ok(true) => {}

@@ -15,7 +15,7 @@ use super::core::{Core, MOST, partition_name};
 use super::events::{Merged, Numbered};
 use super::{InPartition, Partitioned};
 use crate::error::{Error, Result, WithCauses};
-use crate::sync::Lock;
+use crate::sync::{Lock, spawn};
 use crate::worker::slots::SlotPool;
 use crate::worker::{
     ClosingFigures, Health, Processor, Report, Worker, WorkerBuilder, WorkerCounts, WorkerEvent, WorkerEvents, panics,
@@ -107,7 +107,7 @@ impl WorkerBuilder<Partitions> {
         );
         let weak = Arc::downgrade(&all);
         let unfinished = Partitioned::<(), ()>::of(&all.builder.works_on().core);
-        let growing = tokio::spawn(async move {
+        let growing = spawn(async move {
             finish_growing(&unfinished).await;
             drop(unfinished);
             while grown.changed().await.is_ok() && grow(&weak).await {}

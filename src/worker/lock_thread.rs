@@ -3,6 +3,7 @@
 use std::sync::{Arc, MutexGuard, Weak};
 use std::time::Instant;
 
+use futures::FutureExt;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
@@ -11,7 +12,7 @@ use super::locks::LockTable;
 use super::supervise::supervise;
 use crate::connection::Link;
 use crate::failpoint;
-use crate::sync::Lock;
+use crate::sync::{Lock, spawn};
 
 /// The thread that renews the locks of all workers of a client. It ends with the last of them.
 ///
@@ -63,7 +64,7 @@ impl LockKeeper {
             && let Err(error) = self.start(table.engine.link.another())
         {
             table.events.error(crate::error::Error::Redis { op: "extend_locks", cause: error.into() });
-            tokio::spawn(keep_all(Arc::clone(&self.shared), table.engine.link.another()));
+            spawn(keep_all(Arc::clone(&self.shared), table.engine.link.another()));
         }
         drop(state);
         self.shared.changed.notify_one();
@@ -83,9 +84,9 @@ async fn keep_all(shared: Arc<Keeping>, link: Link) {
     while let Some(new) = shared.take_new(tasks.is_empty()) {
         for table in new {
             if table.upgrade().is_some_and(|table| table.renews) {
-                tasks.spawn(keep_renewed(Weak::clone(&table), link.clone()));
+                tasks.spawn(keep_renewed(Weak::clone(&table), link.clone()).boxed());
             }
-            tasks.spawn(keep_cancelled(table, link.clone()));
+            tasks.spawn(keep_cancelled(table, link.clone()).boxed());
         }
         tokio::select! {
             () = shared.changed.notified() => {}

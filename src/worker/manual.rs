@@ -17,6 +17,7 @@ use crate::error::{Error, Halt, Result};
 use crate::job::{Fetched, Fetching, Host, Job, manual};
 use crate::options::{SHORTEST, WorkerOptions, YEAR, check_span};
 use crate::queue::QueueCore;
+use crate::sync::spawn;
 
 /// How long after its time a wait that has not ended is first nudged; each further nudge waits twice as long.
 const FIRST_NUDGE: Duration = Duration::from_millis(1);
@@ -265,12 +266,11 @@ struct Marker<'a> {
 
 impl Drop for Marker<'_> {
     fn drop(&mut self) {
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
-        if !self.may_be_ours {
+        if !self.may_be_ours || tokio::runtime::Handle::try_current().is_err() {
             return;
         }
         let (engine, blocking) = (self.engine.clone(), Arc::clone(self.blocking));
-        runtime.spawn(async move {
+        spawn(async move {
             // The server may still hold the wait, and would hand the marker to a socket that nobody reads. Whoever has the
             // connection by now has closed that socket already.
             if let Ok(mut blocking) = blocking.try_lock() {

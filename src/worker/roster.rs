@@ -14,7 +14,7 @@ use crate::connection::BlockingLink;
 use crate::engine::Engine;
 use crate::engine::client_info::name_of_many;
 use crate::failpoint;
-use crate::sync::Lock;
+use crate::sync::{Lock, spawn};
 
 /// How often the task checks whether the connection is still open. That sends nothing.
 const LOOK: Duration = Duration::from_secs(2);
@@ -69,7 +69,7 @@ impl Rosters {
             // Created here, so that it also counts where the runtime ends before it polls the task.
             let leaves = Leaves(Some(Arc::clone(&roster)));
             let listing = keep_listed(Arc::clone(&roster), leaves, engine.clone());
-            tokio::spawn(async move {
+            spawn(async move {
                 if let Err(Panic { text, place }) = catch(listing).await {
                     tracing::error!(text, place, "the task that lists workers without a connection panicked");
                 }

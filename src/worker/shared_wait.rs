@@ -23,6 +23,7 @@ use crate::engine::Engine;
 use crate::engine::look::{WORK, which_have};
 use crate::engine::marker::{Unblocked, Woken, WokenByAny, unblock, wait_any};
 use crate::failpoint;
+use crate::sync::spawn;
 
 /// How many queues one connection waits for at most: whenever one joins or leaves, all their keys are sent again.
 const MOST: usize = 256;
@@ -162,7 +163,7 @@ impl SharedWaits {
         people.waiting.push(Waiting { number, seat: Arc::clone(seat), until, answer });
         if !std::mem::replace(&mut people.is_served, true) {
             let serving = serve(Arc::clone(&room), Arc::clone(seat));
-            tokio::spawn(async move {
+            spawn(async move {
                 if let Err(Panic { text, place }) = catch(serving).await {
                     tracing::error!(
                         text,

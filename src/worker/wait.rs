@@ -15,6 +15,7 @@ use crate::connection::{BlockingLink, Link, Pauses};
 use crate::engine::marker::can_look;
 pub(crate) use crate::engine::marker::{Woken, wait};
 use crate::failpoint;
+use crate::sync::spawn;
 
 /// How long a waiter may take to close, twice; less than a closing worker has beyond its deadline.
 const CLOSES_WITHIN: Duration = Duration::from_millis(400);
@@ -52,7 +53,7 @@ impl Waiter {
             is_waiting: false,
             entry: None,
         };
-        let task = tokio::spawn(server.serve(events));
+        let task = spawn(server.serve(events));
         Self { requests: Some(requests), woken, interrupt, is_waiting: false, task }
     }
 

@@ -9,7 +9,7 @@ use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::events::look_back::{Existed, look_back};
 use crate::events::wait_end::WaitEnd;
-use crate::sync::Lock;
+use crate::sync::{Lock, spawn};
 
 /// Collects searches for removed jobs. One task searches for all, so that many searches at once cost no more than one,
 /// and nobody waits for a caller that keeps its future and does not poll it.
@@ -44,7 +44,7 @@ impl Searches {
             };
             if needs_task {
                 let searching = Searching { searches: self.clone(), is_over: false };
-                tokio::spawn(search(engine.clone(), searching));
+                spawn(search(engine.clone(), searching));
             }
             if let Ok(outcome) = told.await {
                 return outcome;

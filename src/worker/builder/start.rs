@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Weak};
 
+use futures::FutureExt;
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -13,7 +14,7 @@ use crate::engine::Engine;
 use crate::error::Result;
 use crate::job::Host;
 use crate::options::WorkerOptions;
-use crate::sync::Lock;
+use crate::sync::{Lock, spawn};
 use crate::telemetry::WorkerFigures;
 use crate::worker::event::EventSink;
 use crate::worker::health::LastFetch;
@@ -123,8 +124,8 @@ fn work(
     let inner = Arc::clone(inner);
     // The checks end with the loop, which outlives a dropped handle for as long as jobs run.
     let mut checks = JoinSet::new();
-    checks.spawn(look_after(Arc::clone(&inner), client.clone()));
-    let work = tokio::spawn(async move {
+    checks.spawn(look_after(Arc::clone(&inner), client.clone()).boxed());
+    let work = spawn(async move {
         let _guard = guard;
         // Running jobs need the client, which the program may have dropped.
         let _held = (checks, client);
