@@ -37,11 +37,11 @@ use crate::clock::Clock;
 use crate::connection::Link;
 use crate::error::{Error, Reason, Result};
 use crate::keys::{QueueKeys, is_no_job};
-use crate::script::Call;
 pub use crate::script::count_children::ChildCounts;
 pub use crate::script::get_children::{ChildKind, ChildPage};
 pub use crate::script::get_meta::QueueMeta;
 pub use crate::script::get_metrics::Metrics;
+use crate::script::{Call, RawReply, Request, Resend};
 pub use client_info::ClientInfo;
 pub(crate) use coalesce::Coalescer;
 #[cfg(any(test, feature = "testing"))]
@@ -114,13 +114,13 @@ impl Engine {
     }
 
     /// Sends a call, and repeats it after passing failures within the usual limit.
-    pub(crate) async fn call<T>(&self, call: Call<T>) -> Result<T> {
-        self.call_until(Until::Usual, call).await
+    pub(crate) fn call<T>(&self, call: Call<T>) -> impl Future<Output = Result<T>> {
+        self.call_until(Until::Usual, call)
     }
 
     /// Sends a call, and repeats it after passing failures within the given limit.
-    pub(crate) async fn call_until<T>(&self, until: Until, call: Call<T>) -> Result<T> {
-        self.call_or(until, call, None).await
+    pub(crate) fn call_until<T>(&self, until: Until, call: Call<T>) -> impl Future<Output = Result<T>> {
+        self.call_or(until, call, None)
     }
 
     /// Sends a call of a command that a user may lack, and repeats it as [`call`](Self::call) does.
@@ -128,19 +128,35 @@ impl Engine {
     /// # Errors
     ///
     /// [`Error::NotPermitted`] with the command where the server has no such command, or the user may not call it.
-    pub(crate) async fn call_command<T>(&self, command: &'static str, call: Call<T>) -> Result<T> {
-        self.call_or(Until::Usual, call, Some(command)).await
+    pub(crate) fn call_command<T>(&self, command: &'static str, call: Call<T>) -> impl Future<Output = Result<T>> {
+        self.call_or(Until::Usual, call, Some(command))
     }
 
+    /// What is compiled for each type of reply is only how it is read.
     async fn call_or<T>(&self, until: Until, call: Call<T>, command: Option<&'static str>) -> Result<T> {
+        let reply = self.reply_to(&call.request, call.op, call.resend, until, command).await?;
+        call.decode(reply).map_err(|failure| match call.resend {
+            Resend::Reads => failure.to_read_error(call.op),
+            _ => failure.to_error(call.op),
+        })
+    }
+
+    async fn reply_to(
+        &self,
+        request: &Request,
+        op: &'static str,
+        resend: Resend,
+        until: Until,
+        command: Option<&'static str>,
+    ) -> Result<RawReply> {
         let mut tries = Tries::new(&self.link, until);
         loop {
-            match (call.send(tries.link(), &self.keys).await, command) {
-                (Ok(answer), _) => return Ok(answer),
+            match (request.send(tries.link(), &self.keys).await, command) {
+                (Ok(reply), _) => return Ok(reply),
                 (Err(failure), Some(command)) if failure.is_not_permitted() => {
-                    return Err(Error::NotPermitted { op: call.op, command });
+                    return Err(Error::NotPermitted { op, command });
                 }
-                (Err(failure), _) => tries.after(failure, call.op, call.resend).await?,
+                (Err(failure), _) => tries.after(failure, op, resend).await?,
             }
         }
     }

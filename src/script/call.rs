@@ -24,14 +24,18 @@ pub(crate) struct Call<T> {
     /// The name of the operation, as it appears in errors.
     pub(crate) op: &'static str,
     pub(crate) resend: Resend,
-    request: Request,
+    pub(crate) request: Request,
     read: Read<T>,
 }
 
-enum Request {
+/// What is sent, whatever the reply is read as.
+pub(crate) enum Request {
     Script(&'static Script, Args),
     Command(Cmd),
 }
+
+/// A reply that is not read yet.
+pub(crate) struct RawReply(Value);
 
 /// How a reply is read; the function returns `None` for a reply of an unexpected shape.
 enum Read<T> {
@@ -137,6 +141,17 @@ impl Call<()> {
     }
 }
 
+impl Request {
+    /// Sends the request once.
+    pub(crate) async fn send(&self, link: &Link, keys: &QueueKeys) -> Result<RawReply, CallFailure> {
+        let reply = match self {
+            Self::Script(script, args) => script.run(link, keys, args).await,
+            Self::Command(cmd) => link.send(cmd).await,
+        };
+        reply.map(RawReply)
+    }
+}
+
 impl<T> Call<T> {
     /// Sets whether the call may be sent again when its reply is lost.
     pub(crate) fn resend(self, resend: Resend) -> Self {
@@ -145,18 +160,15 @@ impl<T> Call<T> {
 
     /// Sends the call once.
     pub(crate) async fn send(&self, link: &Link, keys: &QueueKeys) -> Result<T, CallFailure> {
-        let reply = match &self.request {
-            Request::Script(script, args) => script.run(link, keys, args).await,
-            Request::Command(cmd) => link.send(cmd).await,
-        };
-        self.decode(reply?)
+        let reply = self.request.send(link, keys).await?;
+        self.decode(reply)
     }
 
     /// Sends a blocking command, which the server answers within `block`, on a connection of its own.
     pub(crate) async fn block(&self, link: &mut BlockingLink, block: Duration) -> Result<T, CallFailure> {
         let Request::Command(cmd) = &self.request else { return Err(CallFailure::Unreadable) };
         match link.send(cmd, block).await {
-            Waited::Reply(reply) => self.decode(reply),
+            Waited::Reply(reply) => self.decode(RawReply(reply)),
             Waited::Broken(error) => Err(CallFailure::of(error)),
         }
     }
@@ -174,13 +186,14 @@ impl<T> Call<T> {
         match link.send_both(first, second, block).await {
             Waited::Reply(reply) => {
                 let [first, second] = super::reply::tuple(reply).ok_or(CallFailure::Unreadable)?;
-                Ok((self.decode(first)?, then.decode(second)?))
+                Ok((self.decode(RawReply(first))?, then.decode(RawReply(second))?))
             }
             Waited::Broken(error) => Err(CallFailure::of(error)),
         }
     }
 
-    fn decode(&self, reply: Value) -> Result<T, CallFailure> {
+    /// Reads a reply.
+    pub(crate) fn decode(&self, RawReply(reply): RawReply) -> Result<T, CallFailure> {
         let read = match self.read {
             Read::Whole(read) => read(reply),
             Read::Each(count, read) => read(reply, count),

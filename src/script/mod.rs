@@ -94,7 +94,7 @@ mod wake_workers;
 
 pub(crate) use add_log::add_log;
 pub(crate) use adopt_jobs::{adopt_jobs, find_adoptable};
-pub(crate) use call::{Call, Resend};
+pub(crate) use call::{Call, RawReply, Request, Resend};
 pub(crate) use change_delay::change_delay;
 pub(crate) use change_priority::change_priority;
 pub(crate) use clean::clean;
