@@ -11,6 +11,7 @@ mod read;
 mod jobs;
 mod schedulers;
 mod settings;
+mod unsent;
 
 mod admin;
 
@@ -25,6 +26,8 @@ pub use builder::QueueBuilder;
 pub(crate) use directory::{Directory, QueueCore};
 pub use jobs::{BulkAction, BulkOutcome, BulkReport, BulkRun, BulkStep, Jobs, JobsPage};
 pub use schedulers::{JobScheduler, UpsertJobScheduler};
+#[doc(hidden)]
+pub use unsent::Sent;
 
 pub use crate::engine::{BadCursor, ClientInfo, JobsCursor, Metrics, QueueMeta};
 use crate::error::Result;

@@ -12,6 +12,10 @@ async fn show(queue: Queue<u64, ()>) {
     println!("{}", queue.add("count", 1).id());
 }
 
+async fn wait(queue: Queue<u64, ()>) -> oxmq::Result<()> {
+    queue.add("count", 1).wait_until_finished(std::time::Duration::from_secs(1)).await
+}
+
 fn main() {
-    let _ = (add, show);
+    let _ = (add, show, wait);
 }
