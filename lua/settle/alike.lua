@@ -5,18 +5,6 @@
 -- As `call`, but an error of the server is returned, too.
 local ask = redis.pcall
 
--- Removes ids from `active` if exactly these are its end, which is so when jobs end in the order in which they started.
--- Returns false, with nothing changed, if not.
-local function leave_in_order(ids, n)
-  local tail = call("LRANGE", ACTIVE, digits(-n), "-1")
-  if #tail < n then return false end
-  for k = 1, n do
-    if tail[n + 1 - k] ~= ids[k] then return false end
-  end
-  call("LTRIM", ACTIVE, "0", digits(-n - 1))
-  return true
-end
-
 -- Returns the positions in the batch of the jobs to finish in bulk, their ids, and their number.
 local function find_alike(batch)
   local jobs, runs, held, total = batch.jobs, batch.runs, batch.held, batch.total
@@ -33,25 +21,10 @@ local function find_alike(batch)
   return alike, ids, n
 end
 
--- Removes ids from `active` wherever they stand. Both lists keep those that were there; returns their number.
-local function leave_in_any_order(alike, ids, n)
-  local was_active, left = leave_active(ids, n), 0
-  for k = 1, n do
-    local id = ids[k]
-    if was_active[id] then
-      -- An id that is named twice is finished once.
-      was_active[id] = nil
-      left = left + 1
-      alike[left], ids[left] = alike[k], id
-    end
-  end
-  return left
-end
-
 -- Finishes those jobs and sets their codes. Returns how many there were.
 local function finish_alike(batch, codes)
   local alike, ids, n = find_alike(batch)
-  if n > 0 and not leave_in_order(ids, n) then n = leave_in_any_order(alike, ids, n) end
+  if n > 0 and not leave_in_order(ids, n) then n = on_demand().leave_in_any_order(alike, ids, n) end
   if n == 0 then return 0 end
   keep_cap()
   trim_events(0)

@@ -1,7 +1,7 @@
 -- Returns why an outcome cannot be applied, or nothing and the job's fields. Outcomes are checked and applied one after
 -- the other, since one may change what the next depends on.
 local function refusal(kind, job, token, lock, child, families)
-  local held = redis.pcall("HMGET", job, "ats", "atm", "parentKey", "deid", "defa")
+  local held = read_held(job)
   if held.err then return WRONG_TYPE end
   if held[3] or held[4] or families or kind == "children" then
     local code = family_refusal(kind, job, held, child, families)
@@ -14,6 +14,7 @@ end
 
 -- Applies each outcome that has no code yet, and sets its code. `tally` counts them.
 local function finish_each(batch, codes, tally)
+  if batch.total > 1 then finish_plain(batch, codes, tally) end
   local unlocked, freed, is_trimmed = {}, {}, tally.settled > 0
   -- Finished jobs with their scores that are not yet in their sets, and the retention rule of these jobs.
   local record = { completed = {}, failed = {}, alone = batch.total == 1 }
@@ -26,8 +27,8 @@ local function finish_each(batch, codes, tally)
       if not code and call("LREM", ACTIVE, "-1", id) == 0 then code = NOT_IN_STATE end
       codes[i] = code or OK
       if not code then
-        -- The first of these events trims the stream, for all; `put_delayed` trims it, and Node does not for "children".
-        if not is_trimmed and kind ~= "delayed" and kind ~= "children" then
+        -- The first of these events trims the stream, for all; Node does not trim it for "children".
+        if not is_trimmed and kind ~= "children" then
           keep_cap()
           trim_events(0)
           is_trimmed = true
@@ -51,13 +52,14 @@ local function finish_each(batch, codes, tally)
           end_cancelled(kind, id, job, place - 1)
         else
           MOVES[kind](id, job, place - 1, held)
+          place_again()
         end
       end
     end
   end
   if #unlocked > 0 then
     call("DEL", unpack(unlocked))
-    call("SREM", base .. "stalled", unpack(freed))
+    if batch.any_stalled then call("SREM", base .. "stalled", unpack(freed)) end
   end
   flush(record, ARGV[1])
 end

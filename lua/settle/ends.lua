@@ -1,26 +1,24 @@
 -- Applies outcomes other than a simple completion.
 
--- Writes why an attempt failed, and with `made` how many were made, with one command.
-local function write_reason(job, reason, stacktrace, tm, made)
+-- Writes why an attempt failed, and the further fields and values, with one command.
+local function write_reason(job, reason, stacktrace, tm, ...)
   if reason == "" then
-    if made then call("HSET", job, "atm", made) end
-    return
-  end
-  if made then
-    call("HSET", job, "failedReason", reason, "stacktrace", stacktrace, "atm", made)
+    if select("#", ...) > 0 then call("HSET", job, ...) end
+  elseif tm == "" then
+    call("HSET", job, "failedReason", reason, "stacktrace", stacktrace, ...)
   else
-    call("HSET", job, "failedReason", reason, "stacktrace", stacktrace)
+    call("HSET", job, "tm", tm, "failedReason", reason, "stacktrace", stacktrace, ...)
   end
-  if tm ~= "" then call("HSET", job, "tm", tm) end
+end
+
+-- Reads the fields of a job that outcomes depend on: what they are told as `held`. Every job of BullMQ has the first.
+local function read_held(job)
+  return redis.pcall("HMGET", job, "priority", "atm", "parentKey", "deid", "defa")
 end
 
 -- Returns how many attempts were made with this one. A counter that is no number counts as 0.
 local function attempts_with_this(held)
   return digits(number_of(held[2]) + 1)
-end
-
-local function priority_of(job)
-  return number_of(call("HGET", job, "priority"))
 end
 
 -- Returns why the outcome of a job with relatives or a deduplication cannot be applied, or nothing. It reads every key
@@ -82,7 +80,8 @@ local function apply_rules(batch, alike, ids, n)
   flush(record, ARGV[1])
 end
 
-local function finish(kind, id, job, held, value, keep, field, record)
+-- Completes or fails a job. The further fields and values are stored with it, if it is kept.
+local function finish(kind, id, job, held, value, keep, field, record, ...)
   local now = tonumber(ARGV[1])
   if held[4] then end_deduplication(id, held[4], now) end
   if held.parent then
@@ -98,7 +97,7 @@ local function finish(kind, id, job, held, value, keep, field, record)
     if held[3] then detach(job, held[3]) end
   else
     collect(kind, id, keep, record)
-    call("HSET", job, field, value, "finishedOn", ARGV[1], "atm", digits(attempts))
+    call("HSET", job, field, value, "finishedOn", ARGV[1], "atm", digits(attempts), ...)
     if held[5] then call("HDEL", job, "defa") end
     -- As in Node, a parent that retention releases is announced before the job that pushed it out. In a batch it is
     -- announced after it.
@@ -114,10 +113,16 @@ local function count_ends(completed, failed, points, now)
 end
 
 local function end_failed(id, job, held, arg, record)
-  local reason, limit = ARGV[arg + 3], tonumber(ARGV[arg + 6])
-  if ARGV[arg + 5] ~= "0" then write_reason(job, reason, ARGV[arg + 4], ARGV[arg + 7]) end
-  local attempts = finish("failed", id, job, held, reason, ARGV[arg + 5], "failedReason", record)
-  if attempts >= limit then
+  local reason, stacktrace, keep, tm = ARGV[arg + 3], ARGV[arg + 4], ARGV[arg + 5], ARGV[arg + 7]
+  local attempts
+  if reason == "" then
+    attempts = finish("failed", id, job, held, reason, keep, "failedReason", record)
+  elseif tm == "" then
+    attempts = finish("failed", id, job, held, reason, keep, "failedReason", record, "stacktrace", stacktrace)
+  else
+    attempts = finish("failed", id, job, held, reason, keep, "failedReason", record, "stacktrace", stacktrace, "tm", tm)
+  end
+  if attempts >= tonumber(ARGV[arg + 6]) then
     call("XADD", EVENTS, "*", "event", "retries-exhausted", "jobId", id, "attemptsMade", digits(attempts))
   end
 end
@@ -128,26 +133,54 @@ local function drop_deferred_failure(job, held)
   if held[5] and redis.pcall("ZCARD", job .. ":unsuccessful") == 0 then call("HDEL", job, "defa") end
 end
 
+-- The jobs that are to be attempted again and that `place_again` has still to put where they wait: ids for both ends of
+-- `wait`, and scores and ids for `delayed`.
+local front, back, delayed, is_any_ready, has_promoted = {}, {}, {}, false, false
+local function place_again()
+  if #back > 0 then call("LPUSH", WAIT, unpack(back)) end
+  if #front > 0 then call("RPUSH", WAIT, unpack(front)) end
+  if is_any_ready then wake() end
+  if #delayed > 0 then
+    call("ZADD", DELAYED, unpack(delayed))
+    settings.any_delayed = true
+    wake_when_due()
+  end
+  front, back, delayed, is_any_ready = {}, {}, {}, false
+end
+
+-- As in Node, the jobs that are due come first.
 local function end_retry(id, job, arg, held)
-  local ready = ids_due(tonumber(ARGV[1]))
+  local ready = not has_promoted and ids_due(tonumber(ARGV[1]))
+  has_promoted = true
   if ready then promote(ready) end
-  write_reason(job, ARGV[arg + 3], ARGV[arg + 4], ARGV[arg + 6], attempts_with_this(held))
+  write_reason(job, ARGV[arg + 3], ARGV[arg + 4], ARGV[arg + 6], "atm", attempts_with_this(held))
   drop_deferred_failure(job, held)
-  put_ready(id, priority_of(job), ARGV[arg + 5] == "1")
+  local priority = number_of(held[1])
+  if priority ~= 0 then
+    enqueue(id, priority)
+  else
+    local list = ARGV[arg + 5] == "1" and front or back
+    list[#list + 1] = id
+  end
+  is_any_ready = true
   call("XADD", EVENTS, "*", "event", "waiting", "jobId", id, "prev", "active")
 end
 
 local function end_delayed(id, job, arg, held)
-  local made = ARGV[arg + 6] == "1" and attempts_with_this(held)
-  write_reason(job, ARGV[arg + 3], ARGV[arg + 4], ARGV[arg + 7], made)
+  local delay = ARGV[arg + 5]
+  if ARGV[arg + 6] == "1" then
+    write_reason(job, ARGV[arg + 3], ARGV[arg + 4], ARGV[arg + 7], "delay", delay, "atm", attempts_with_this(held))
+  else
+    write_reason(job, ARGV[arg + 3], ARGV[arg + 4], ARGV[arg + 7], "delay", delay)
+  end
   drop_deferred_failure(job, held)
-  call("HSET", job, "delay", ARGV[arg + 5])
-  keep_cap()
-  put_delayed(id, due_time(tonumber(ARGV[1]), tonumber(ARGV[arg + 5])))
+  local due, n = due_time(tonumber(ARGV[1]), tonumber(delay)), #delayed
+  delayed[n + 1], delayed[n + 2] = digits(delayed_score(due)), id
+  call("XADD", EVENTS, "*", "event", "delayed", "jobId", id, "delay", digits(due))
 end
 
-local function end_waiting(id, job)
-  put_first(id, priority_of(job))
+local function end_waiting(id, _, _, held)
+  put_first(id, number_of(held[1]))
   call("XADD", EVENTS, "*", "event", "waiting", "jobId", id, "prev", "active")
 end
 

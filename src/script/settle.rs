@@ -16,13 +16,13 @@ use crate::wire::job::{Fresh, Garbled, JobId, Pair, RawJob, Undecodable};
 
 pub(crate) static SCRIPT: Script = script!(
     "settle", Consumes,
-    uses: ["codes", "queue", own "one", "settings", "wake", own "due"],
+    uses: ["codes", "queue", own "one", "settings", "wake", own "due", own "leave"],
     on_demand: [
         "number", "is_job", "is_taken", "past_taken", "announce", "delay", "prioritize", "ready", "store", own "promote", own "put_back", "homes",
-        "job_key", "release", "detach", "delete", own "retain", own "family", own "metrics", own "dedup_finish", own "ends", own "each",
+        "job_key", "release", "detach", "delete", own "retain", own "family", own "metrics", own "dedup_finish", own "ends", "leave_active", own "leave_any", own "plain", own "each",
     ],
-    giving: [promote, put_back, read_metrics, count_ends, finish_each, apply_rules],
-    then: ["leave_active", own "batch", own "alike", own "take"],
+    giving: [promote, put_back, read_metrics, count_ends, leave_in_any_order, finish_each, apply_rules],
+    then: [own "batch", own "alike", own "take"],
 );
 
 /// What every call of a worker says about the jobs that it wants.

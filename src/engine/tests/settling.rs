@@ -7,7 +7,7 @@ use crate::engine::Engine;
 use crate::engine::testing::{NOW, queue};
 use crate::error::{Error, Reason};
 use crate::options::KeepJobs;
-use crate::script::settle::{Ask, End, Keep, Outcome};
+use crate::script::settle::{Ask, End, Keep, Outcome, Why};
 use crate::wire::JsonText;
 
 /// A call without outcomes.
@@ -45,7 +45,11 @@ async fn contents(engine: &Engine, count: usize) -> Vec<String> {
         engine.says("LRANGE @active 0 -1").await,
         engine.says("ZRANGE @completed 0 -1 WITHSCORES").await,
         engine.left().await.join(" "),
+        engine.says("LRANGE @wait 0 -1").await,
     ];
+    for set in ["prioritized", "delayed", "failed", "marker"] {
+        all.push(engine.says(&format!("ZRANGE @{set} 0 -1 WITHSCORES")).await);
+    }
     for n in 0..count {
         all.push(engine.says(&format!("HGETALL @j{n}")).await);
     }
@@ -106,6 +110,75 @@ async fn jobs_are_kept_or_deleted_together_as_they_are_one_by_one() {
         assert_eq!(together.0, vec![Ok(0); 60]);
         // Only the last one comes to no rule that deletes it.
         assert_eq!(together.1[2].contains("j1:logs"), neighbours == 30);
+    }
+}
+
+/// The n-th of several attempts that fail in every way: with and without a reason, to be made again at once, first, or
+/// after a delay that counts as an attempt or not, or for good under different rules.
+fn failure(n: usize, id: &str) -> Outcome {
+    let why = Why {
+        reason: if n % 11 == 5 { String::new() } else { format!("no {n}") },
+        stacktrace: format!("[\"at {n}\"]"),
+        trace: if n % 7 == 3 { "trace".to_owned() } else { String::new() },
+    };
+    let rules = [None, Some(true.into()), Some(2_u32.into())];
+    let end = match n % 5 {
+        0 | 1 => End::Retry { why, lifo: n % 3 == 0 },
+        2 | 3 => {
+            let why = (n % 4 != 0).then_some(why);
+            End::Delayed { why, delay: 1000 * (1 + n as u64 % 3), counts: n % 2 == 0 }
+        }
+        _ => End::Failed { why, keep: rules[n / 5 % 3], attempts: 1 + n as u32 % 4 },
+    };
+    Outcome { id: id.into(), token: "t".into(), start: 1, end }
+}
+
+#[tokio::test]
+async fn attempts_fail_together_as_they_fail_one_by_one() {
+    let prepare = async |engine: &Engine| {
+        for n in (0..60).step_by(4) {
+            engine.redis(&format!("HSET @j{n} priority {}", n % 3)).await;
+        }
+        engine.redis("SADD @stalled j2 j80").await;
+        engine.store("early", &[]).await;
+        engine.redis("ZADD @delayed 4096 early").await;
+    };
+    for from_the_end in [false, true] {
+        let place = |n| if from_the_end { 59 - n } else { n };
+        let mut outcomes: Vec<Outcome> = (0..60).map(|n| failure(n, &format!("j{}", place(n)))).collect();
+        let [together, alone] = both_ways(70, &outcomes, prepare).await;
+        assert_eq!(together, alone);
+        assert_eq!(together.0, vec![Ok(0); 60]);
+        // Among others, and with what is handled by itself: a child, a planned failure, a lock of another worker, and an
+        // attempt that is named twice.
+        outcomes[30] = done(&format!("j{}", place(30)), "t");
+        outcomes[31] = done_under(Some(true.into()), &format!("j{}", place(31)), "t");
+        outcomes[16].token = "another's".into();
+        outcomes.push(failure(2, "j1"));
+        let prepare = async |engine: &Engine| {
+            prepare(engine).await;
+            engine.redis("HSET @j12 parentKey @mum").await;
+            engine.redis("HSET @j22 defa planned").await;
+            engine.redis("LREM @active 1 j5").await;
+        };
+        let [mut together, mut alone] = both_ways(70, &outcomes, prepare).await;
+        assert_eq!(together.0[16], Err(Reason::LockMismatch));
+        assert_eq!(together.0[place(5)], Err(Reason::NotInState));
+        // The second of two outcomes of one job; its lock was there when the call began.
+        assert_eq!((together.0[60], alone.0[60]), (Err(Reason::NotInState), Err(Reason::MissingLock)));
+        together.0[60] = alone.0[60];
+        // Those that are handled by themselves come after the others.
+        let sort = |all: &mut Vec<String>| {
+            for set in [3, 5] {
+                let mut ids: Vec<&str> = all[set].split(' ').filter(|word| word.starts_with('j')).collect();
+                ids.sort_unstable();
+                all[set] = ids.join(" ");
+            }
+            all.sort();
+        };
+        sort(&mut together.1);
+        sort(&mut alone.1);
+        assert_eq!(together, alone);
     }
 }
 
