@@ -27,10 +27,10 @@ RETURN  one flat array, since a nested array costs as much as a command: the job
         how many ms the limiter still runs; `limited` and `due` of `take`; the number of ghosts, and the number of codes.
         Without codes the reply ends with the id of that event if all that follows it is 0
 EVENTS  completed, failed, retries-exhausted, waiting, delayed, waiting-children, active, drained, duplicated
-USES    codes, queue, settle/one, settings, wake, settle/due, settle/leave, number, is_job, is_taken, past_taken,
-        announce, delay, prioritize, ready, store, settle/promote, settle/put_back, homes, job_key, release, detach,
-        delete, settle/retain, settle/family, settle/metrics, settle/dedup_finish, settle/ends, leave_active,
-        settle/leave_any, settle/plain, settle/each, settle/batch, settle/alike, settle/take
+USES    codes, queue, settle/one, settings, wake, settle/due, settle/leave, number, delay, prioritize, ready, delete,
+        settle/promote, settle/put_back, settle/metrics, is_job, is_taken, past_taken, announce, store, homes, job_key,
+        release, detach, settle/retain, settle/dedup_finish, settle/family, leave_active, settle/leave_any, settle/ends,
+        settle/plain, settle/each, settle/batch, settle/alike, settle/take
 COST    per job done: HEXISTS, HSET, XADD and its share of MGET, EXISTS, LRANGE, LTRIM, DEL, SREM, ZADD; per failed
         attempt: HMGET, HSET, one or two XADD and its share of MGET, LRANGE, LTRIM, DEL, SREM, LPUSH or ZADD; per other
         outcome: HMGET, LREM and the like; per job handed out: HLEN, HMGET, SET, XADD, HSET and its share of RPOP, LPUSH;

@@ -24,30 +24,38 @@ end
 -- Finishes those jobs and sets their codes. Returns how many there were.
 local function finish_alike(batch, codes)
   local alike, ids, n = find_alike(batch)
-  if n > 0 and not leave_in_order(ids, n) then n = on_demand().leave_in_any_order(alike, ids, n) end
+  if n > 0 and not leave_in_order(ids, n) then n = on_demand().rarely().leave_in_any_order(alike, ids, n) end
   if n == 0 then return 0 end
   keep_cap()
   trim_events(0)
   local jobs, locks, runs, places, args = batch.jobs, batch.locks, batch.runs, batch.places, ARGV
   local finished_on = args[1]
   local all = n == batch.total
-  local unlocked, kept = all and locks or with_room(n), with_room(2 * n)
+  local unlocked, kept, gone = all and locks or with_room(n), with_room(2 * n), {}
+  local n_kept, n_gone = 0, 0
   for k = 1, n do
     local id, i = ids[k], alike[k]
-    local run, value = runs[i], args[places[i] + 1]
-    kept[2 * k - 1], kept[2 * k] = finished_on, id
+    local job, run, value = jobs[i], runs[i], args[places[i] + 1]
     if not all then codes[i], unlocked[k] = OK, locks[i] end
-    if run.rule ~= "0" then
-      call("HSET", jobs[i], "returnvalue", value, "finishedOn", finished_on, "atm", run.made)
+    if run.rule == "0" then
+      -- As `delete_jobs` does, but for the parts of parents.
+      gone[n_gone + 1], gone[n_gone + 2], gone[n_gone + 3], gone[n_gone + 4]
+        = job, job .. ":logs", job .. ":processed", job .. ":failed"
+      n_gone = n_gone + 4
+    else
+      kept[n_kept + 1], kept[n_kept + 2] = finished_on, id
+      n_kept = n_kept + 2
+      call("HSET", job, "returnvalue", value, "finishedOn", finished_on, "atm", run.made)
     end
     newest_event = call("XADD", EVENTS, "*", "event", "completed", "jobId", id, "returnvalue", value, "prev", "active")
   end
   call("DEL", unpack(unlocked, 1, n))
   if batch.any_stalled then call("SREM", base .. "stalled", unpack(ids, 1, n)) end
+  if n_gone > 0 then call("DEL", unpack(gone, 1, n_gone)) end
   if batch.any_ruled then
     on_demand().apply_rules(batch, alike, ids, n)
-  else
-    call("ZADD", base .. "completed", unpack(kept, 1, 2 * n))
+  elseif n_kept > 0 then
+    call("ZADD", base .. "completed", unpack(kept, 1, n_kept))
   end
   return n
 end

@@ -5,7 +5,8 @@
 --   runs         what the jobs of a "done" or "ruled" share: { token, made, rule }, false for any other outcome
 --   tokens       for any other outcome, the value that its lock should have
 --   families     whether a completed job may have children, or any job may be cancelled
---   any_waiting  whether any outcome is "waiting", and `any_done` and `any_ruled` likewise
+--   any_waiting  whether any outcome is "waiting", and `any_done` likewise
+--   any_ruled    whether any completed job is kept by a rule
 local WIDTH = { completed = 5, failed = 8, retry = 7, delayed = 8, waiting = 3, children = 4 }
 
 -- Returns a table with room for `n` values, at most #ARGV: growing a table costs more than filling it.
@@ -25,7 +26,7 @@ local function read_batch(first)
       run, any_done = { token = args[arg + 1], made = args[arg + 2] }, true
       from = arg + 4
       if kind == "ruled" then
-        run.rule, any_ruled = args[from], true
+        run.rule, any_ruled = args[from], any_ruled or args[from] ~= "0"
         from = from + 1
       end
       to = from + 2 * tonumber(args[arg + 3]) - 2

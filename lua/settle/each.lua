@@ -4,7 +4,7 @@ local function refusal(kind, job, token, lock, child, families)
   local held = read_held(job)
   if held.err then return WRONG_TYPE end
   if held[3] or held[4] or families or kind == "children" then
-    local code = family_refusal(kind, job, held, child, families)
+    local code = rarely().family_refusal(kind, job, held, child, families)
     if code then return code end
   end
   if not held[1] and call("EXISTS", job) == 0 then return MISSING_JOB end

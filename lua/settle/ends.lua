@@ -21,27 +21,6 @@ local function attempts_with_this(held)
   return digits(number_of(held[2]) + 1)
 end
 
--- Returns why the outcome of a job with relatives or a deduplication cannot be applied, or nothing. It reads every key
--- that the outcome may write to.
-local function family_refusal(kind, job, held, child, families)
-  if held[3] then
-    held.parent = parent_of(job)
-    if held.parent and not is_readable_parent(held.parent) then return WRONG_TYPE end
-  end
-  if held[4] and not can_end_deduplication(held[4]) then return WRONG_TYPE end
-  if kind == "children" or kind == "completed" and families then
-    if not held[1] and call("EXISTS", job) == 0 then return MISSING_JOB end
-    local pending, failed = redis.pcall("SCARD", job .. ":dependencies"), redis.pcall("ZCARD", job .. ":unsuccessful")
-    if type(pending) ~= "number" or type(failed) ~= "number" then return WRONG_TYPE end
-    if kind == "completed" and pending > 0 then return PENDING_DEPENDENCIES end
-    if failed > 0 then return FAILED_CHILDREN end
-    if kind == "children" then
-      if pending == 0 then return 1 end
-      if child ~= "" and call("SISMEMBER", job .. ":dependencies", child) == 0 then return 1 end
-    end
-  end
-end
-
 -- Adds collected jobs to `completed` and `failed`, and applies their retention rule.
 local function flush(record, now)
   for _, kind in ipairs({ "completed", "failed" }) do
@@ -49,7 +28,7 @@ local function flush(record, now)
     if #kept > 0 then
       call("ZADD", base .. kind, unpack(kept))
       record[kind] = {}
-      if record.rule then retain(base .. kind, record.rule, tonumber(now)) end
+      if record.rule then rarely().retain(base .. kind, record.rule, tonumber(now)) end
     end
   end
   record.rule, record.kind = nil, nil
@@ -57,44 +36,39 @@ end
 
 -- Adds a finished job to those that `flush` will store. Jobs under another rule are stored before it.
 local function collect(kind, id, keep, record)
-  local rule = keep ~= "-1" and retention(keep) or nil
+  local rule = keep ~= "-1" and rarely().retention(keep) or nil
   if record.rule ~= rule or (rule and record.kind ~= kind) then flush(record, ARGV[1]) end
   record.rule, record.kind = rule, kind
   local kept = record[kind]
   kept[#kept + 1], kept[#kept + 2] = ARGV[1], id
 end
 
--- Stores or deletes, as their rules say, the jobs at these positions of the batch, which completed in bulk.
+-- Stores, as their rules say, the jobs at these positions of the batch, which completed in bulk. Those that are not kept
+-- have been deleted.
 local function apply_rules(batch, alike, ids, n)
-  local record, gone = { completed = {}, failed = {} }, {}
+  local record = { completed = {}, failed = {} }
   for k = 1, n do
-    local i = alike[k]
-    local keep = batch.runs[i].rule or "-1"
-    if keep == "0" then
-      gone[#gone + 1] = batch.jobs[i]
-    else
-      collect("completed", ids[k], keep, record)
-    end
+    local keep = batch.runs[alike[k]].rule or "-1"
+    if keep ~= "0" then collect("completed", ids[k], keep, record) end
   end
-  delete_jobs(gone, true)
   flush(record, ARGV[1])
 end
 
 -- Completes or fails a job. The further fields and values are stored with it, if it is kept.
 local function finish(kind, id, job, held, value, keep, field, record, ...)
   local now = tonumber(ARGV[1])
-  if held[4] then end_deduplication(id, held[4], now) end
+  if held[4] then rarely().end_deduplication(id, held[4], now) end
   if held.parent then
     if kind == "completed" then
-      child_completed(held.parent, job, value, now)
+      rarely().child_completed(held.parent, job, value, now)
     else
-      child_failed(held.parent, job, value, now)
+      rarely().child_failed(held.parent, job, value, now)
     end
   end
   local attempts = number_of(held[2]) + 1
   if keep == "0" then
     delete_jobs({ job })
-    if held[3] then detach(job, held[3]) end
+    if held[3] then rarely().detach(job, held[3]) end
   else
     collect(kind, id, keep, record)
     call("HSET", job, field, value, "finishedOn", ARGV[1], "atm", digits(attempts), ...)
@@ -105,11 +79,6 @@ local function finish(kind, id, job, held, value, keep, field, record, ...)
   end
   call("XADD", EVENTS, "*", "event", kind, "jobId", id, field, value, "prev", "active")
   return attempts
-end
-
-local function count_ends(completed, failed, points, now)
-  if completed > 0 then count_finished("completed", completed, points, now) end
-  if failed > 0 then count_finished("failed", failed, points, now) end
 end
 
 local function end_failed(id, job, held, arg, record)
@@ -206,7 +175,7 @@ local function end_cancelled(kind, id, job, arg)
     write_reason(job, ARGV[arg + 3], ARGV[arg + 4], ARGV[arg + (kind == "retry" and 6 or 7)])
   end
   put_first(id, 0)
-  announce("waiting", id, "prev", "active")
+  rarely().announce("waiting", id, "prev", "active")
 end
 
 -- The outcomes that do not finish the job.

@@ -81,3 +81,24 @@ local function child_failed(parent, child, reason, now)
     if policy.idof then call("HSET", key .. ":failed", child, reason) end
   end
 end
+
+-- Returns why the outcome of a job with relatives or a deduplication cannot be applied, or nothing. It reads every key
+-- that the outcome may write to.
+local function family_refusal(kind, job, held, child, families)
+  if held[3] then
+    held.parent = parent_of(job)
+    if held.parent and not is_readable_parent(held.parent) then return WRONG_TYPE end
+  end
+  if held[4] and not can_end_deduplication(held[4]) then return WRONG_TYPE end
+  if kind == "children" or kind == "completed" and families then
+    if not held[1] and call("EXISTS", job) == 0 then return MISSING_JOB end
+    local pending, failed = redis.pcall("SCARD", job .. ":dependencies"), redis.pcall("ZCARD", job .. ":unsuccessful")
+    if type(pending) ~= "number" or type(failed) ~= "number" then return WRONG_TYPE end
+    if kind == "completed" and pending > 0 then return PENDING_DEPENDENCIES end
+    if failed > 0 then return FAILED_CHILDREN end
+    if kind == "children" then
+      if pending == 0 then return 1 end
+      if child ~= "" and call("SISMEMBER", job .. ":dependencies", child) == 0 then return 1 end
+    end
+  end
+end

@@ -41,3 +41,8 @@ local function count_finished(kind, finished, points, now)
   call("LTRIM", data, "0", digits(math.min(points, MOST) - 1))
   call("HSET", key, "prevCount", digits(before), "prevTS", digits(now))
 end
+
+local function count_ends(completed, failed, points, now)
+  if completed > 0 then count_finished("completed", completed, points, now) end
+  if failed > 0 then count_finished("failed", failed, points, now) end
+end

@@ -1,16 +1,41 @@
 -- Hands out jobs: promotes the delayed jobs that are due, applies the limits, moves ids to `active` and locks the jobs.
--- A job is fresh if it has exactly the six fields of a plain new job.
-local FRESH = 6
 local REPLY_BYTES = 512 * 1024
 
 -- Data of more bytes are returned apart, since joining would copy them.
 local LARGE = 2048
 
+-- Returns as text how many attempts have started with this one. Counts as it is read: whole, from 0 on, and with an upper
+-- bound.
+local function starts_with(started)
+  local before = tonumber(started or "") or -1
+  return before >= 0 and digits(math.min(math.floor(before), 4294967294) + 1) or "1"
+end
+
+-- Returns the same as `read_job` of a plain job with so many fields that has failed before, and nil for any other.
+local function read_failed(id, job, fields)
+  local held = call("HMGET", job, "name", "data", "opts", "timestamp", "priority", "delay", "atm", "ats", "failedReason",
+    "stacktrace", "processedOn", "pb")
+  -- All fields are known if these are as many.
+  for i = 1, fields do
+    if not held[i] then return nil end
+  end
+  local name, data, opts, reason, traces, by = held[1], held[2], held[3], held[9], held[10], held[12] or ""
+  local moment = held[4] .. " " .. held[5] .. " " .. held[6] .. " " .. held[7] .. " " .. held[8]
+  if #id < 256 and #name < 256 and #moment < 256 and #opts < 65536 and #data <= LARGE and #reason < 65536
+    and #traces < 65536 and #by < 256 and string.find(moment, "^%d+ %d+ %d+ %d+ %d+$") then
+    local text = id .. name .. moment .. opts .. reason .. traces .. by .. data
+    local lengths = #id + 256 * #name + 65536 * #moment + 16777216 * #opts + 1099511627776
+    local further = #reason + 65536 * #traces + 4294967296 * (fields == 12 and 1 + #by or 0)
+    return text, lengths, further, #text, starts_with(held[8])
+  end
+end
+
 -- Returns the two or three values that `take` returns of a job, the third may be nil; the size of the largest of its fields,
 -- how many attempts have started with this one, and whether it starts only to fail. Returns nil if there is no job.
 local function read_job(id, job)
   local fields = ask("HLEN", job)
-  if fields == FRESH then
+  -- A job is fresh if it has exactly the six fields of a plain new job.
+  if fields == 6 then
     -- Six fields prove nothing: another library's job may have six others.
     local held = call("HMGET", job, "name", "data", "opts", "timestamp", "delay", "priority")
     local name, data, opts, moment, priority = held[1], held[2], held[3], held[4], held[6]
@@ -26,16 +51,17 @@ local function read_job(id, job)
         return text, lengths, nil, #text, "1"
       end
     end
+  elseif fields == 11 or fields == 12 then
+    -- So many has a plain job that has failed before: one more if its worker had a name.
+    local text, lengths, further, size, starts = read_failed(id, job, fields)
+    if text then return text, lengths, further, size, starts end
   end
   if type(fields) ~= "number" or fields == 0 then return nil end
   local all, named = call("HGETALL", job), {}
   for i = 1, #all, 2 do named[all[i]] = all[i + 1] end
   -- A hash without name and data is no job: a late write created it after the job had been removed.
   if not named.name and not named.data then return nil end
-  -- Counts as it is read: whole, from 0 on, and with an upper bound.
-  local before, starts = tonumber(named.ats or "") or -1, "1"
-  if before >= 0 then starts = digits(math.min(math.floor(before), 4294967294) + 1) end
-  return id, all, nil, #id + #(named.data or "") + #(named.opts or ""), starts, named.defa
+  return id, all, nil, #id + #(named.data or "") + #(named.opts or ""), starts_with(named.ats), named.defa
 end
 
 -- Returns how many jobs the rate limit still allows, and for how many ms it is exhausted.
@@ -77,7 +103,7 @@ local function hand_out(left, now, token, lock_ms, worker)
   -- Starts the job of an id. Returns false if the id has no readable job: it is a ghost.
   local function start(id)
     local job = base .. id
-    local text, more, data, size, starts, only_fails = read_job(id, job)
+    local text, more, third, size, starts, only_fails = read_job(id, job)
     if not text then
       -- Before version 5, BullMQ put markers among the ids of `wait`; they begin with "0:" and are no jobs.
       if string.sub(id, 1, 2) ~= "0:" then ghosts[#ghosts + 1] = id end
@@ -85,9 +111,9 @@ local function hand_out(left, now, token, lock_ms, worker)
     end
     jobs[n + 1], jobs[n + 2] = text, more
     n, bytes = n + 2, bytes + size
-    if data then
+    if third then
       n = n + 1
-      jobs[n] = data
+      jobs[n] = third
     end
     if token ~= "0" then call("SET", job .. ":lock", token, "PX", lock_ms) end
     newest_event = call("XADD", EVENTS, "*", "event", "active", "jobId", id, "prev", "waiting")
@@ -138,8 +164,11 @@ end
 -- Hands out up to `want` jobs. Returns
 --   jobs     flat. A fresh job is a text and a number: in the text follow each other id, name, timestamp (with a space and
 --            the priority behind it if it has one), opts and data; the number has the lengths of the first four as digits
---            to the base of 256. If the data are large, the number is below 0 and the data are a third value. Any other
---            job is its id and an array with all its fields and values
+--            to the base of 256, of which the last has two. If the data are large, the number is below 0 and the data are a
+--            third value. A plain job that has failed before is the same, but behind the timestamp follow, with a space
+--            before each, priority, delay, atm and ats, and behind opts failedReason, stacktrace and pb; 2^40 is added to
+--            the number, and a third value has the lengths of these texts: of two and of two digits, and that of pb with 1
+--            added, or 0 without pb. Any other job is its id and an array with all its fields and values
 --   limited  for how many ms the rate limit is exhausted
 --   due      when the next delayed job is due, or now if there are more jobs than fit into one reply
 --   ghosts   ids that had no readable job

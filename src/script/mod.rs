@@ -184,17 +184,32 @@ struct Loaded {
 ///
 /// Pieces listed as `on_demand` are needed by few calls. They are joined inside a function, which defines them when it
 /// is first called and returns the functions listed as `giving`: defining a Lua function costs as much as half a read.
+/// Of those, the pieces listed as `rarely` are defined by a function within it, which returns the functions listed as
+/// `lending` to the pieces listed as `besides`.
 macro_rules! script {
     (
         $name:literal, $effect:ident, uses: [$($($own:ident)? $piece:literal),* $(,)?]
-        $(, on_demand: [$($($rare_own:ident)? $rare:literal),* $(,)?], giving: [$($given:ident),* $(,)?])?
+        $(
+            , on_demand: [$($($rare_own:ident)? $rare:literal),* $(,)?]
+            $(
+                , rarely: [$($($rarest_own:ident)? $rarest:literal),* $(,)?], lending: [$($lent:ident),* $(,)?]
+                , besides: [$($($beside_own:ident)? $beside:literal),* $(,)?]
+            )?
+            , giving: [$($given:ident),* $(,)?]
+        )?
         $(, then: [$($($last_own:ident)? $last:literal),* $(,)?])? $(,)?
     ) => {
         $crate::script::Script::new(
             $name,
             &[
                 $($crate::script::piece_name!($name, $($own)? $piece),)*
-                $($($crate::script::piece_name!($name, $($rare_own)? $rare),)*)?
+                $(
+                    $($crate::script::piece_name!($name, $($rare_own)? $rare),)*
+                    $(
+                        $($crate::script::piece_name!($name, $($rarest_own)? $rarest),)*
+                        $($crate::script::piece_name!($name, $($beside_own)? $beside),)*
+                    )?
+                )?
                 $($($crate::script::piece_name!($name, $($last_own)? $last),)*)?
             ],
             concat!(
@@ -202,6 +217,12 @@ macro_rules! script {
                 $(
                     "local pieces_made\nlocal function on_demand()\nif pieces_made then return pieces_made end\n",
                     $($crate::script::piece_text!($name, $($rare_own)? $rare), "\n",)*
+                    $(
+                        "local rare_made\nlocal function rarely()\nif rare_made then return rare_made end\n",
+                        $($crate::script::piece_text!($name, $($rarest_own)? $rarest), "\n",)*
+                        "rare_made = {", $(stringify!($lent), "=", stringify!($lent), ",",)* "}\nreturn rare_made\nend\n",
+                        $($crate::script::piece_text!($name, $($beside_own)? $beside), "\n",)*
+                    )?
                     "pieces_made = {", $(stringify!($given), "=", stringify!($given), ",",)* "}\nreturn pieces_made\nend\n",
                 )?
                 $($($crate::script::piece_text!($name, $($last_own)? $last), "\n",)*)?

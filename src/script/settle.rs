@@ -17,11 +17,16 @@ use crate::wire::job::{Fresh, Garbled, JobId, Pair, RawJob, Undecodable};
 pub(crate) static SCRIPT: Script = script!(
     "settle", Consumes,
     uses: ["codes", "queue", own "one", "settings", "wake", own "due", own "leave"],
-    on_demand: [
-        "number", "is_job", "is_taken", "past_taken", "announce", "delay", "prioritize", "ready", "store", own "promote", own "put_back", "homes",
-        "job_key", "release", "detach", "delete", own "retain", own "family", own "metrics", own "dedup_finish", own "ends", "leave_active", own "leave_any", own "plain", own "each",
+    on_demand: ["number", "delay", "prioritize", "ready", "delete", own "promote", own "put_back", own "metrics"],
+    rarely: [
+        "is_job", "is_taken", "past_taken", "announce", "store", "homes", "job_key", "release", "detach", own "retain", own "dedup_finish",
+        own "family", "leave_active", own "leave_any",
     ],
-    giving: [promote, put_back, read_metrics, count_ends, leave_in_any_order, finish_each, apply_rules],
+    lending: [
+        announce, detach, retention, retain, end_deduplication, child_completed, child_failed, family_refusal, leave_in_any_order,
+    ],
+    besides: [own "ends", own "plain", own "each"],
+    giving: [promote, put_back, read_metrics, count_ends, finish_each, apply_rules, rarely],
     then: [own "batch", own "alike", own "take"],
 );
 
@@ -320,7 +325,8 @@ fn each_handed(values: Vec<Value>) -> Option<Vec<Handed>> {
         jobs.push(match items.next()? {
             Value::Int(lengths) => {
                 let data = if lengths < 0 { Some(bytes(items.next()?)?) } else { None };
-                match Fresh::read(first, lengths.unsigned_abs(), data)? {
+                let further = if lengths >> 40 > 0 { Some(unsigned(&items.next()?)?) } else { None };
+                match Fresh::read(first, lengths.unsigned_abs(), further, data)? {
                     Ok(fresh) => Handed::Fresh(fresh),
                     Err(Garbled { id, fields }) => Handed::All(id, fields),
                 }

@@ -197,10 +197,18 @@ impl From<Undecodable> for Error {
 pub(crate) type Pair = (Vec<u8>, Vec<u8>);
 
 impl RawJob {
-    /// Reads a job that was never started, from the fields that every job has. Its texts are not copied.
+    /// Reads a job that has the fields of a plain one. Its texts are not copied, but for those of earlier attempts.
     pub(crate) fn fresh(fresh: Fresh) -> Result<Self, Undecodable> {
-        let Fresh { texts, timestamp, priority } = fresh;
-        let job = Self { texts: Texts::Joined(texts), timestamp, priority, ..Self::default() };
+        let Fresh { texts, timestamp, priority, earlier } = fresh;
+        let mut job = Self { texts: Texts::Joined(texts), timestamp, priority, ..Self::default() };
+        if let Some(earlier) = earlier {
+            (job.delay, job.attempts_made, job.attempts_started) =
+                (earlier.delay, earlier.attempts_made, earlier.attempts_started);
+            let more = job.more_mut();
+            more.failed_reason = Some(earlier.failed_reason);
+            more.stacktrace = Some(earlier.stacktrace);
+            more.processed_by = earlier.processed_by;
+        }
         let mut reader = Reader { job, id_bytes: None, problem: None };
         reader.options();
         reader.finish()

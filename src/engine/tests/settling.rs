@@ -341,6 +341,45 @@ async fn six_fields_that_are_not_those_of_a_fresh_job_are_all_read() {
 }
 
 #[tokio::test]
+async fn a_job_that_has_failed_before_is_handed_out_as_its_hash_has_it() {
+    let plain =
+        "name n data 1 opts {} timestamp 5 priority 2 delay 7 atm 1 ats 3 failedReason why stacktrace [] processedOn 6";
+    let long = "x".repeat(70_000);
+    for (place, more) in [
+        ("LPUSH @wait", ""),
+        ("ZADD @prioritized 1", "pb w"),
+        ("LPUSH @wait", "pb \u{e9}"),
+        ("LPUSH @wait", "parentKey @mum"),
+        ("LPUSH @wait", "deid d"),
+        ("LPUSH @wait", "defa planned"),
+        ("LPUSH @wait", "stc 2"),
+        ("LPUSH @wait", "pb w stc 2"),
+        ("LPUSH @wait", "pb w atm x"),
+        ("LPUSH @wait", "ats -1"),
+        ("LPUSH @wait", "ats 4294967295"),
+        ("LPUSH @wait", &format!("pb {long}")),
+        ("LPUSH @wait", &format!("stacktrace {long}")),
+        ("LPUSH @wait", &format!("pb w data {long}")),
+    ] {
+        let engine = queue().await;
+        engine.redis("HSET @meta opts.maxLenEvents 10000").await;
+        engine.redis(&format!("HSET @7 {plain} {more}")).await;
+        engine.redis(&format!("{place} 7")).await;
+        let mut stored = engine.get_job("7").await.unwrap().unwrap();
+        let mut ask = Ask { want: 1, lock_ms: 30_000, ..Ask::default() };
+        let mut settled = engine.settle(&mut ask, NONE, || Arc::from("u"), &|_, _| true).await.unwrap().settled;
+        let mut job = settled.jobs.remove(0).decode().unwrap();
+        // The fetch sets it; what it was before is not told of every job.
+        (stored.processed_on, job.processed_on) = (None, None);
+        let what = &more[..more.len().min(30)];
+        assert_eq!(job, stored, "{what}");
+        let started = engine.says("HGET @7 ats").await;
+        let expected = stored.attempts_started.saturating_add(1).to_string();
+        assert_eq!(started, if what == "ats -1" { "1" } else { &*expected }, "{what}");
+    }
+}
+
+#[tokio::test]
 async fn no_score_makes_a_reply_unreadable() {
     for (score, is_due) in [
         ("-inf", true),

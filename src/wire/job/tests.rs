@@ -56,7 +56,7 @@ fn decode(fields: &[(&str, &str)]) -> RawJob {
 /// Reads a job as a fetch returns it: id, name, moment and options, and the data.
 fn read_fresh(texts: [&[u8]; 4], data: &[u8]) -> Result<RawJob, Undecodable> {
     let lengths = texts.iter().rev().fold(0, |lengths, text| lengths * 256 + text.len() as u64);
-    match Fresh::read([&texts.concat(), data].concat(), lengths, None).unwrap() {
+    match Fresh::read([&texts.concat(), data].concat(), lengths, None, None).unwrap() {
         Ok(fresh) => RawJob::fresh(fresh),
         Err(Garbled { id, fields }) => RawJob::from_pairs(id, fields),
     }

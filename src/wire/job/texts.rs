@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use super::{Pair, number};
+use super::{Pair, counter, number};
 
 /// The texts of a job, wherever they came from.
 #[derive(Debug, Clone)]
@@ -16,12 +16,16 @@ pub(super) enum Texts {
 
 #[derive(Debug, Clone)]
 pub(super) struct Joined {
-    /// The id, the name, the moment with the priority, the options, and the data unless they are in `data`.
+    /// The id, the name, the moment with the numbers behind it, the options, what [`Earlier`] has, and the data unless they
+    /// are in `data`.
     text: String,
     name: u16,
     moment: u16,
     opts: u16,
+    /// Where the options end.
     rest: u32,
+    /// Where the data begin.
+    tail: u32,
     /// The data, if they are too large to be copied into one text with the others.
     data: Option<String>,
 }
@@ -57,7 +61,7 @@ impl Texts {
         let data = match self {
             Self::Apart { data, .. } => data,
             Self::Joined(Joined { data: Some(data), .. }) => data,
-            Self::Joined(joined) => &joined.text[joined.rest as usize..],
+            Self::Joined(joined) => &joined.text[joined.tail as usize..],
         };
         if data.is_empty() { "{}" } else { data }
     }
@@ -76,12 +80,24 @@ impl Joined {
     }
 }
 
-/// A job that was never started and has only the fields of a plain new one, as a fetch returns it.
+/// A job with only the fields of a plain new one, or of such a one after attempts that failed, as a fetch returns it.
 #[derive(Debug)]
 pub(crate) struct Fresh {
     pub(super) texts: Joined,
     pub(super) timestamp: Option<i64>,
     pub(super) priority: i64,
+    pub(super) earlier: Option<Box<Earlier>>,
+}
+
+/// What earlier attempts have left in a job.
+#[derive(Debug)]
+pub(super) struct Earlier {
+    pub(super) delay: i64,
+    pub(super) attempts_made: u32,
+    pub(super) attempts_started: u32,
+    pub(super) failed_reason: String,
+    pub(super) stacktrace: String,
+    pub(super) processed_by: Option<String>,
 }
 
 /// A job of which a text is not UTF-8, field by field.
@@ -91,48 +107,128 @@ pub(crate) struct Garbled {
     pub(crate) fields: Vec<Pair>,
 }
 
-impl Fresh {
-    /// Takes over the texts of a job, without copying them: one after the other the id, the name, the moment at which the
-    /// job was added (with a space and the priority behind it if it has one), the options, and the data unless they come
-    /// apart. `lengths` has the lengths of the first four as digits to the base of 256; the last may be larger.
-    ///
+/// Where the parts of a joined text begin, but for the first; the parts are the id, the name, the moment, the options, why
+/// the last attempt failed, its stack traces, who ran it, and the data.
+struct Parts {
+    starts: [usize; 7],
+    /// The numbers after the moment, as texts: the priority, and after attempts that failed the delay, how many were made
+    /// and how many started.
+    numbers: [Option<Range<usize>>; 4],
+    has_run: bool,
+    is_by_name: bool,
+}
+
+impl Parts {
     /// Returns `None` if the lengths do not fit the text.
-    pub(crate) fn read(text: Vec<u8>, lengths: u64, data: Option<Vec<u8>>) -> Option<Result<Self, Garbled>> {
-        let digit = |place: u32| u16::from((lengths >> (8 * place)).to_le_bytes()[0]);
+    fn read(text: &[u8], lengths: u64, further: Option<u64>) -> Option<Self> {
+        let digit = |place: u32| usize::from((lengths >> (8 * place)).to_le_bytes()[0]);
         let (name, moment) = (digit(0), digit(0) + digit(1));
         let opts = moment + digit(2);
-        let rest = u32::from(opts) + u32::try_from(lengths >> 24).ok()?;
-        let end = usize::try_from(rest).ok().filter(|end| *end <= text.len())?;
-        let mut ranked = text[usize::from(moment)..usize::from(opts)].splitn(2, |byte| *byte == b' ');
-        let timestamp = number(ranked.next().unwrap_or_default());
-        let priority = number(ranked.next().unwrap_or_default()).unwrap_or(0);
-        let garbled = |text: &[u8], data: Option<Vec<u8>>| {
-            let part = |range: Range<u16>| text[usize::from(range.start)..usize::from(range.end)].to_vec();
-            let ranked = part(moment..opts);
-            let (timestamp, priority) =
-                ranked.split_at(ranked.iter().position(|byte| *byte == b' ').unwrap_or(ranked.len()));
-            let fields: [(&str, Vec<u8>); 5] = [
-                ("name", part(name..moment)),
-                ("opts", text[usize::from(opts)..end].to_vec()),
-                ("data", data.unwrap_or_else(|| text[end..].to_vec())),
-                ("timestamp", timestamp.to_vec()),
-                ("priority", priority.to_vec()),
-            ];
-            Garbled { id: part(0..name), fields: fields.map(|(field, value)| (field.into(), value)).into() }
-        };
+        let rest = opts + digit(3) + 256 * digit(4);
+        if lengths >> 40 != u64::from(further.is_some()) || rest > text.len() {
+            return None;
+        }
+        let mut numbers = [const { None }; 4];
+        let mut from = moment;
+        let most = if further.is_some() { 5 } else { 2 };
+        for (index, part) in text[moment..opts].splitn(most, |byte| *byte == b' ').enumerate() {
+            let range = from..from + part.len();
+            from = range.end + 1;
+            if index > 0 {
+                numbers[index - 1] = Some(range);
+            }
+        }
+        let [first, second, third, fourth, by, ..] = further.unwrap_or(0).to_le_bytes().map(usize::from);
+        let traced = rest + first + 256 * second;
+        let named = traced + third + 256 * fourth;
+        let data = named + by.saturating_sub(1);
+        let starts = [name, moment, opts, rest, traced, named, data];
+        (data <= text.len()).then_some(Self { starts, numbers, has_run: further.is_some(), is_by_name: by > 0 })
+    }
+
+    fn part<'a>(&self, text: &'a [u8], index: usize) -> &'a [u8] {
+        let from = if index == 0 { 0 } else { self.starts[index - 1] };
+        &text[from..self.starts.get(index).copied().unwrap_or(text.len())]
+    }
+
+    fn timestamp<'a>(&self, text: &'a [u8]) -> &'a [u8] {
+        self.part(text, 2).split(|byte| *byte == b' ').next().unwrap_or_default()
+    }
+
+    fn number<'a>(&self, text: &'a [u8], index: usize) -> &'a [u8] {
+        self.numbers[index].clone().map_or(b"", |range| &text[range])
+    }
+
+    fn garbled(&self, text: &[u8], data: Option<Vec<u8>>) -> Garbled {
+        let mut fields: Vec<(&str, Vec<u8>)> = vec![
+            ("name", self.part(text, 1).into()),
+            ("opts", self.part(text, 3).into()),
+            ("data", data.unwrap_or_else(|| self.part(text, 7).into())),
+            ("timestamp", self.timestamp(text).into()),
+            ("priority", self.number(text, 0).into()),
+        ];
+        if self.has_run {
+            fields.push(("delay", self.number(text, 1).into()));
+            fields.push(("atm", self.number(text, 2).into()));
+            fields.push(("ats", self.number(text, 3).into()));
+            fields.push(("failedReason", self.part(text, 4).into()));
+            fields.push(("stacktrace", self.part(text, 5).into()));
+        }
+        if self.is_by_name {
+            fields.push(("pb", self.part(text, 6).into()));
+        }
+        let fields = fields.into_iter().map(|(field, value)| (field.into(), value)).collect();
+        Garbled { id: self.part(text, 0).into(), fields }
+    }
+
+    fn earlier(&self, text: &str) -> Option<Box<Earlier>> {
+        let bytes = text.as_bytes();
+        let [.., opts_end, traces, by, data] = self.starts;
+        self.has_run.then(|| {
+            Box::new(Earlier {
+                delay: number(self.number(bytes, 1)).unwrap_or(0),
+                attempts_made: counter(self.number(bytes, 2)),
+                attempts_started: counter(self.number(bytes, 3)),
+                failed_reason: text[opts_end..traces].to_owned(),
+                stacktrace: text[traces..by].to_owned(),
+                processed_by: self.is_by_name.then(|| text[by..data].to_owned()),
+            })
+        })
+    }
+}
+
+impl Fresh {
+    /// Takes over the texts of a job, without copying them: one after the other the id, the name, the moment at which the
+    /// job was added, the options, and the data unless they come apart. `lengths` and, of a job that has failed before,
+    /// `further` are as `lua/settle/take.lua` describes them, as are the numbers behind the moment.
+    ///
+    /// Returns `None` if the lengths do not fit the text.
+    pub(crate) fn read(
+        text: Vec<u8>,
+        lengths: u64,
+        further: Option<u64>,
+        data: Option<Vec<u8>>,
+    ) -> Option<Result<Self, Garbled>> {
+        let parts = Parts::read(&text, lengths, further)?;
+        let timestamp = number(parts.timestamp(&text));
+        let priority = number(parts.number(&text, 0)).unwrap_or(0);
         let text = match String::from_utf8(text) {
             Ok(text) => text,
-            Err(error) => return Some(Err(garbled(error.as_bytes(), data))),
+            Err(error) => return Some(Err(parts.garbled(error.as_bytes(), data))),
         };
-        let starts = [usize::from(name), usize::from(moment), usize::from(opts), end];
-        if !starts.iter().all(|start| text.is_char_boundary(*start)) {
-            return Some(Err(garbled(text.as_bytes(), data)));
+        if !parts.starts.iter().all(|start| text.is_char_boundary(*start)) {
+            return Some(Err(parts.garbled(text.as_bytes(), data)));
         }
         let data = match data.map(String::from_utf8).transpose() {
             Ok(data) => data,
-            Err(error) => return Some(Err(garbled(text.as_bytes(), Some(error.into_bytes())))),
+            Err(error) => return Some(Err(parts.garbled(text.as_bytes(), Some(error.into_bytes())))),
         };
-        Some(Ok(Self { texts: Joined { text, name, moment, opts, rest, data }, timestamp, priority }))
+        let earlier = parts.earlier(&text);
+        let [name, moment, opts, rest, .., tail] = parts.starts;
+        let (short, long) = (|start| u16::try_from(start).ok(), |start| u32::try_from(start).ok());
+        let (name, moment, opts) = (short(name)?, short(moment)?, short(opts)?);
+        let texts = Joined { text, name, moment, opts, rest: long(rest)?, tail: long(tail)?, data };
+        Some(Ok(Self { texts, timestamp, priority, earlier }))
     }
 
     pub(crate) fn id(&self) -> &str {
@@ -160,7 +256,7 @@ mod tests {
 
     fn read(parts: [&[u8]; 4], data: &[u8], is_apart: bool) -> Result<Fresh, Garbled> {
         let (text, lengths, data) = join(parts, data, is_apart);
-        Fresh::read(text, lengths, data).unwrap()
+        Fresh::read(text, lengths, None, data).unwrap()
     }
 
     #[test]
@@ -180,6 +276,31 @@ mod tests {
             }
         }
         assert_eq!(RawJob::fresh(read([b"7", b"n", b"1", b"{}"], b"", true).unwrap()).unwrap().data(), "{}");
+    }
+
+    #[test]
+    fn what_earlier_attempts_have_left_is_found_again() {
+        for name in [None, Some(""), Some("w1")] {
+            let read = |reason: &[u8]| {
+                let (mut text, lengths, _) = join([b"7", b"n", b"1700 5 1000 2 3", b"{}"], b"", false);
+                text.extend([reason, br#"["a b"]"#, name.unwrap_or_default().as_bytes(), b"[1]"].concat());
+                let by = name.map_or(0, |name| 1 + name.len() as u64);
+                let further = reason.len() as u64 + (7 << 16) + (by << 32);
+                Fresh::read(text, lengths + (1 << 40), Some(further), None).unwrap()
+            };
+            let job = RawJob::fresh(read("nö!".as_bytes()).unwrap()).unwrap();
+            assert_eq!((job.id(), job.name(), job.data(), job.opts_text()), ("7", "n", "[1]", "{}"));
+            assert_eq!((job.timestamp, job.priority, job.delay), (Some(1700), 5, 1000));
+            assert_eq!((job.attempts_made, job.attempts_started), (2, 3));
+            assert_eq!((job.failed_reason(), job.stacktrace_text()), (Some("nö!"), Some(r#"["a b"]"#)));
+            assert_eq!(job.processed_by(), name);
+            // A reason that is not UTF-8 is for people, and no reason to refuse the job.
+            let Err(Garbled { id, fields }) = read(b"no\xff!") else { panic!("{name:?}") };
+            let lossy = RawJob::from_pairs(id, fields).unwrap();
+            assert_eq!(lossy.failed_reason(), Some("no\u{fffd}!"));
+            let seen = |job: &RawJob| (job.data().to_owned(), job.delay, job.attempts_made, job.attempts_started);
+            assert_eq!((seen(&lossy), lossy.processed_by()), (seen(&job), name));
+        }
     }
 
     #[test]
@@ -205,8 +326,12 @@ mod tests {
 
     #[test]
     fn lengths_that_do_not_fit_are_refused() {
-        assert!(Fresh::read(b"7".to_vec(), 2, None).is_none());
-        assert!(Fresh::read(b"7".to_vec(), u64::MAX, None).is_none());
-        assert!(Fresh::read(Vec::new(), 0, None).is_some());
+        let fits = |text: &[u8], lengths, further| Fresh::read(text.to_vec(), lengths, further, None).is_some();
+        assert!(fits(b"", 0, None) && fits(b"1 2 3 4", 7 << 16, None));
+        assert!(!fits(b"7", 2, None) && !fits(b"7", u64::MAX, None));
+        let run = 1 << 40;
+        assert!(fits(b"1 0 0 0 0abc", (9 << 16) + run, Some(1 + (1 << 16) + (2 << 32))));
+        assert!(!fits(b"1 0 0 0 0abc", (9 << 16) + run, Some(4)) && !fits(b"", run, Some(u64::MAX)));
+        assert!(!fits(b"", run, None) && !fits(b"", 0, Some(0)) && !fits(b"", 2 * run, Some(0)));
     }
 }
