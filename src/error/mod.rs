@@ -13,6 +13,10 @@ pub(crate) use causes::{WithCauses, causes, causes_beyond};
 pub use halt::{FailureKind, Halt};
 pub use partitions::PartitionErrors;
 
+/// The most levels of arrays and objects that a value has which is read, and so one that is written: the limit of the
+/// JSON library.
+pub(crate) const MOST_LEVELS: usize = 127;
+
 /// Any error, boxed, as processors return it.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync + 'static>;
 
@@ -79,14 +83,16 @@ pub enum Error {
         /// The operation, as the API calls it.
         op: &'static str,
     },
-    /// A value could not be written as JSON, or a stored value could not be read as the requested type.
+    /// A value could not be written as JSON, or a stored value could not be read as the requested type. One of either
+    /// that is nested more than 127 levels deep cannot.
     Json {
         /// Which value.
         what: &'static str,
         /// The job whose value it is, and its queue, if there is one already.
         job: Option<Box<JobPlace>>,
         /// Where in the value: `items[3].price`. `None` if that is not known, or the value as a whole is meant. A part
-        /// that may be the key of a map, and so data, is left out unless it looks like the name of a field.
+        /// that may be the key of a map, and so data, is left out unless it looks like the name of a field. `…` stands for
+        /// the middle of a long one.
         path: Option<String>,
         /// The error of the JSON library, whose text may contain values.
         cause: serde_json::Error,

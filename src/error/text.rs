@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::causes::without_values;
-use super::{Error, JobPlace, Reason};
+use super::{Error, JobPlace, MOST_LEVELS, Reason};
 
 /// A text that others have chosen, such as the id of a job, without its control characters: in a log or on a terminal a
 /// line break would forge a line, and an escape sequence could do anything.
@@ -55,21 +55,7 @@ impl fmt::Display for Error {
                 if let Some(job) = job {
                     write!(f, " of {job}")?;
                 }
-                // What was read has a place in its text; what could not be written has none.
-                let problem = match cause.line() {
-                    0 => "cannot be written as JSON",
-                    _ if cause.is_data() => "does not fit its type",
-                    _ => "is not JSON",
-                };
-                write!(f, " {problem}")?;
-                if let Some(path) = path {
-                    write!(f, " at `{}`", Escaped(path))?;
-                }
-                match cause.line() {
-                    // What a type says of itself when it is written is no value.
-                    0 => write!(f, ": {cause}"),
-                    _ => write!(f, ": {}", without_values(cause)),
-                }
+                json(f, path.as_deref(), cause)
             }
             Self::Undecodable { id, field, problem } => {
                 write!(f, "job {}: field {field}: {}", Escaped(id), Escaped(problem))
@@ -107,6 +93,32 @@ impl std::error::Error for Error {
     }
 }
 
+/// Writes what is wrong with a value that could not be written or read.
+fn json(f: &mut fmt::Formatter<'_>, path: Option<&str>, cause: &serde_json::Error) -> fmt::Result {
+    // What was read has a place in its text; what could not be written has none.
+    let is_deep = is_too_deep(cause);
+    match cause.line() {
+        0 => f.write_str(" cannot be written as JSON")?,
+        _ if cause.is_data() => f.write_str(" does not fit its type")?,
+        _ if is_deep => write!(f, " is nested more than {MOST_LEVELS} levels deep")?,
+        _ => f.write_str(" is not JSON")?,
+    }
+    if let Some(path) = path {
+        write!(f, " at `{}`", Escaped(path))?;
+    }
+    match cause.line() {
+        // What a type says of itself when it is written is no value.
+        0 => write!(f, ": {cause}"),
+        _ if is_deep => f.write_str(", and can only be read as its text, `Box<RawValue>`"),
+        _ => write!(f, ": {}", without_values(cause)),
+    }
+}
+
+/// Returns whether JSON could not be read because it has too many levels. The library tells it only by its text.
+fn is_too_deep(cause: &serde_json::Error) -> bool {
+    cause.is_syntax() && cause.to_string().starts_with("recursion limit exceeded")
+}
+
 /// Returns a sentence's words for a value that BullMQ's field names.
 fn in_words(what: &'static str) -> &'static str {
     match what {
@@ -135,6 +147,7 @@ mod tests {
     fn each() -> Vec<(Error, &'static str)> {
         let op = "add";
         let read = || serde_json::from_str::<u32>("\"s3cret\"").unwrap_err();
+        let deep = || serde_json::from_str::<serde_json::Value>(&"[".repeat(MOST_LEVELS + 1)).unwrap_err();
         let job = || Some(Box::new(JobPlace::new("7", "mails")));
         let unknown = || Error::OutOfMemory { op };
         let refused = |id, parent| Error::refused(op, id, Reason::MissingParent).with_parent(parent);
@@ -157,6 +170,11 @@ mod tests {
             (
                 Error::Json { what: "returnvalue", job: None, path: None, cause: read() },
                 "the result does not fit its type: expected u32, found a string",
+            ),
+            (
+                Error::Json { what: "returnvalue", job: job(), path: Some("a[0]".into()), cause: deep() },
+                "the result of job 7 of mails is nested more than 127 levels deep at `a[0]`, and can only be read as \
+                 its text, `Box<RawValue>`",
             ),
             (
                 Error::Undecodable { id: "7".into(), field: "opts", problem: "no JSON".into() },

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::kind::JobKind;
 use crate::options::{JobOptions, OnChildFailure};
+use crate::wire::nesting;
 
 /// A job of a flow to be added, with the jobs that have to be done before it.
 ///
@@ -60,7 +61,7 @@ impl FlowNode {
             queue: queue.into(),
             prefix: None,
             name: name.into(),
-            data: serde_json::to_string(&data),
+            data: nesting::text(&data),
             options: JobOptions::default(),
             children: Children::default(),
         }

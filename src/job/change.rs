@@ -8,6 +8,7 @@ use super::JobRef;
 use crate::error::{Error, Result};
 use crate::script::cancel_job::Cancellation;
 use crate::state::JobState;
+use crate::wire::nesting;
 
 /// What is reset when a job is retried.
 ///
@@ -209,7 +210,7 @@ impl<D, R> JobRef<D, R> {
     #[doc(alias = "updateProgress")]
     #[doc(alias = "updateJobProgress")]
     pub async fn update_progress<T: Serialize + ?Sized>(&self, progress: &T) -> Result<()> {
-        let json = serde_json::to_string(progress).map_err(Error::json("progress"))?;
+        let json = nesting::text(progress).map_err(Error::json("progress"))?;
         self.engine().save_progress(self.id(), &json).await
     }
 
@@ -225,7 +226,7 @@ impl<D, R> JobRef<D, R> {
     where
         D: Serialize,
     {
-        let json = serde_json::to_string(data).map_err(Error::json("data"))?;
+        let json = nesting::text(data).map_err(Error::json("data"))?;
         self.engine().update_data(self.id(), &json).await
     }
 

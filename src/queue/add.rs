@@ -15,6 +15,7 @@ use crate::options::{Backoff, Deduplication, JobOptions, KeepJobs, OnChildFailur
 use crate::script::add_jobs::{self, Placed};
 use crate::telemetry;
 use crate::wire::job::RawJob;
+use crate::wire::nesting;
 use crate::wire::options::StoredOptions;
 
 /// Implements [`IntoFuture`] for a builder of adds: it is sent when it is awaited.
@@ -146,7 +147,7 @@ impl<D, R> Queue<D, R> {
     where
         D: Serialize,
     {
-        let data = serde_json::to_string(&job.data).map_err(Error::json("data"))?;
+        let data = nesting::text(&job.data).map_err(Error::json("data"))?;
         let mut options = std::mem::take(&mut job.options);
         if let Some(trace) = trace {
             options = options.in_trace(trace, replaces, &self.defaults);
@@ -239,7 +240,7 @@ impl<D> NewJob<D> {
         D: Serialize,
     {
         self.options.check()?;
-        let data = serde_json::to_string(&self.data).map_err(Error::json("data"))?;
+        let data = nesting::text(&self.data).map_err(Error::json("data"))?;
         self.options.check_data(&data)
     }
 }

@@ -21,8 +21,8 @@ use crate::state::Order;
 use crate::telemetry;
 use crate::wire::JsonText;
 use crate::wire::job::RawJob;
-use crate::wire::json;
 use crate::wire::options::StoredOptions;
+use crate::wire::{json, nesting};
 
 impl<D, R> Queue<D, R> {
     /// Creates a job scheduler, or changes the one with this id. Awaiting the builder sends it.
@@ -216,7 +216,7 @@ where
         let defaults = JobOptions::clone(&queue.defaults).of_kind().for_runs();
         let options = options.or_defaults(&defaults);
         let (json, data) = match data {
-            Some(data) => (serde_json::to_string(&data).map_err(Error::json("data"))?, data),
+            Some(data) => (nesting::text(&data).map_err(Error::json("data"))?, data),
             None => ("{}".to_owned(), json::read("data", "{}").map_err(|error| no_data(&error))?),
         };
         options.check_data(&json)?;

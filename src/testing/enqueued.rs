@@ -11,6 +11,7 @@ use super::difference::differences;
 use crate::job::Job;
 use crate::kind::JobKind;
 use crate::state::{JobState, Order};
+use crate::wire::JsonText;
 
 /// A job that is expected in a [`TestQueue`]. Only what is set is compared.
 #[derive(Debug, Clone)]
@@ -26,7 +27,7 @@ pub struct Expected {
 impl Expected {
     /// Expects a job of this name with this data.
     pub fn job(name: impl Into<String>, data: impl Serialize) -> Self {
-        let data = serde_json::to_value(data).expect("data that can be written as JSON");
+        let data = JsonText::of(&data).and_then(|json| json.parse()).expect("data that can be written as JSON");
         Self { data: Some(data), ..Self::any(name) }
     }
 

@@ -39,7 +39,7 @@ pub struct TestJob {
 impl TestJob {
     /// Creates a job with this name and data: the first attempt at job 1, now.
     pub fn new(name: impl Into<String>, data: impl Serialize) -> Self {
-        let data = serde_json::to_value(data).expect("data that can be written as JSON");
+        let data = JsonText::of(&data).and_then(|json| json.parse()).expect("data that can be written as JSON");
         let options = JobOptions::default();
         let (id, name) = ("1".to_owned(), name.into());
         Self { id, name, data, options, attempts_made: 0, clock: Clock::system(), child_values: Vec::new() }
@@ -97,7 +97,7 @@ impl TestJob {
     /// # });
     /// ```
     pub fn child_value(mut self, key: impl Into<String>, value: impl Serialize) -> Self {
-        let json = serde_json::to_string(&value).expect("a value that can be written as JSON");
+        let json = JsonText::of(&value).expect("a value that can be written as JSON").to_string();
         self.child_values.push((key.into(), json));
         self
     }

@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde::de::{Deserialize, DeserializeOwned, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::nesting;
 use crate::error::Error;
 
 /// A JSON value as the text in which it is stored.
@@ -61,7 +62,8 @@ impl JsonText {
     ///
     /// # Errors
     ///
-    /// [`Error::Json`] if it cannot be written as JSON.
+    /// [`Error::Json`] if it cannot be written as JSON, or is nested more than 127 levels deep: nobody could read it
+    /// again.
     pub fn of<T: Serialize + ?Sized>(value: &T) -> Result<Self, Error> {
         Self::written("value", value)
     }
@@ -71,7 +73,7 @@ impl JsonText {
         // Taken and put back, since a value that is written may write others.
         let mut buffer = WRITTEN.try_with(Cell::take).unwrap_or_default();
         buffer.clear();
-        serde_json::to_writer(&mut buffer, value).map_err(Error::json(what))?;
+        nesting::write(&mut buffer, value).map_err(Error::json(what))?;
         let read = |bytes| String::from_utf8(bytes).map_err(serde::ser::Error::custom).map_err(Error::json(what));
         if buffer.len() > LARGEST {
             return read(buffer).map(|text| Self(text.into()));
@@ -148,6 +150,9 @@ fn escaped(json: &[u8], at: usize) -> Option<u16> {
     u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
 }
 
+/// Of a path with more steps only the first and the last of them are told, half of these each.
+const MOST_STEPS: usize = 12;
+
 /// Returns the path at which the text does not fit the type. The text is parsed a second time for this, since tracking
 /// the path would slow down every good value.
 fn path_of_fault<T: DeserializeOwned>(text: &str) -> Option<String> {
@@ -155,8 +160,11 @@ fn path_of_fault<T: DeserializeOwned>(text: &str) -> Option<String> {
     let mut reader = serde_json::Deserializer::from_str(text);
     let error = serde_path_to_error::deserialize::<_, T>(&mut reader).err()?;
     let mut path = String::new();
-    for segment in error.path() {
+    let middle = MOST_STEPS / 2..error.path().iter().len().saturating_sub(MOST_STEPS / 2);
+    for (step, segment) in error.path().iter().enumerate() {
         match segment {
+            _ if step == middle.start && !middle.is_empty() => path.push('…'),
+            _ if middle.contains(&step) => {}
             Segment::Seq { index } => path.push_str(&format!("[{index}]")),
             Segment::Map { key: name } | Segment::Enum { variant: name } => {
                 let is_name = name.len() <= 64 && name.chars().all(|c| c.is_ascii_alphanumeric() || "_-$".contains(c));
@@ -394,6 +402,21 @@ mod tests {
         {
             assert!(read::<String>("data", broken).is_err(), "{broken}");
         }
+    }
+
+    #[test]
+    fn of_a_long_path_the_ends_are_told() {
+        #[derive(serde::Deserialize)]
+        struct Arrays(#[expect(dead_code, reason = "only its type counts")] Vec<Self>);
+
+        let path = |levels: usize| {
+            let text = format!(r#"{{"a":{}true{}}}"#, "[".repeat(levels), "]".repeat(levels));
+            path_of_fault::<std::collections::HashMap<String, Arrays>>(&text).unwrap()
+        };
+        assert_eq!(path(11), format!("a{}", "[0]".repeat(11)));
+        assert_eq!(path(12), format!("a{}…{}", "[0]".repeat(5), "[0]".repeat(6)));
+        assert_eq!(path(100), path(12));
+        assert_eq!(path(1_000), path(12));
     }
 
     #[test]

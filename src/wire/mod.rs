@@ -6,6 +6,7 @@ pub(crate) mod event;
 pub(crate) mod event_id;
 pub(crate) mod job;
 pub(crate) mod json;
+pub(crate) mod nesting;
 pub(crate) mod options;
 
 pub use event::QueueEvent;

@@ -11,6 +11,7 @@ mod layers;
 mod limits;
 mod load;
 mod log;
+mod nesting;
 mod odd;
 mod outcomes;
 mod prefetch;
