@@ -6,6 +6,7 @@ use std::time::Instant;
 use futures::FutureExt;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use super::cancels;
 use super::locks::LockTable;
@@ -83,15 +84,25 @@ async fn keep_all(shared: Arc<Keeping>, link: Link) {
     let mut tasks = JoinSet::new();
     while let Some(new) = shared.take_new(tasks.is_empty()) {
         for table in new {
-            if table.upgrade().is_some_and(|table| table.renews) {
-                tasks.spawn(keep_renewed(Weak::clone(&table), link.clone()).boxed());
+            let Some((renews, gone)) = table.upgrade().map(|table| (table.renews, table.gone())) else { continue };
+            if renews {
+                tasks.spawn(until(gone.clone(), keep_renewed(Weak::clone(&table), link.clone())).boxed());
             }
-            tasks.spawn(keep_cancelled(table, link.clone()).boxed());
+            tasks.spawn(until(gone, keep_cancelled(table, link.clone())).boxed());
         }
         tokio::select! {
             () = shared.changed.notified() => {}
             _ = tasks.join_next(), if !tasks.is_empty() => {}
         }
+    }
+}
+
+/// Ends a task as soon as its table is gone. It holds the table while it does anything for it, so all that can be cut short
+/// is a pause.
+async fn until(gone: CancellationToken, task: impl Future<Output = ()>) {
+    tokio::select! {
+        () = gone.cancelled() => {}
+        () = task => {}
     }
 }
 
@@ -133,5 +144,48 @@ async fn renew_for_ever(table: &Weak<LockTable>, link: &Link) {
         table.distrust(Instant::now());
         drop(table);
         tokio::time::sleep(tick).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::event::EventSink;
+    use super::super::locks::Watch;
+    use super::super::watchdog::Watchdog;
+    use super::*;
+    use crate::clock::Clock;
+    use crate::connection::{Address, ConnectOptions, NOWHERE};
+    use crate::engine::Engine;
+    use crate::keys::QueueKeys;
+    use crate::telemetry::WorkerFigures;
+
+    fn table(link: &Link, lock_duration: Duration) -> Arc<LockTable> {
+        let (events, figures) = (EventSink::new(0), Arc::new(WorkerFigures::new("q")));
+        let (commands, _) = tokio::sync::mpsc::channel(1);
+        let watchdog = Watchdog::new("q", commands.downgrade(), events.clone(), Arc::clone(&figures));
+        let watch = Watch { watchdog, figures, grace: Duration::ZERO };
+        let keys = QueueKeys::new("lock-thread", "q").unwrap();
+        LockTable::new(Engine::new(link.clone(), keys, Clock::system()), events, lock_duration, true, watch)
+    }
+
+    /// The clock stands still except in pauses, so what passes is the rest of one.
+    #[tokio::test(start_paused = true)]
+    async fn it_ends_with_the_last_worker_and_not_a_pause_later() {
+        let link = Link::lazy(Arc::new(ConnectOptions::new(Address::Unix(NOWHERE.into())))).unwrap();
+        let keeping = Arc::new(Keeping::default());
+        let tables = [8, 80].map(|seconds| table(&link, Duration::from_secs(seconds)));
+        keeping.state().new.extend(tables.iter().map(Arc::downgrade));
+        let kept = tokio::spawn(keep_all(Arc::clone(&keeping), link));
+        let [first, last] = tables;
+        tokio::time::sleep(Duration::from_millis(4_300)).await;
+        drop(first);
+        tokio::time::sleep(Duration::from_millis(4_300)).await;
+        assert!(!kept.is_finished());
+        let dropped = tokio::time::Instant::now();
+        drop(last);
+        kept.await.unwrap();
+        assert_eq!(dropped.elapsed(), Duration::ZERO);
     }
 }

@@ -8,6 +8,7 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::AbortHandle;
+use tokio_util::sync::CancellationToken;
 
 use super::event::{EventSink, WorkerEvent};
 use super::watchdog::Watchdog;
@@ -40,6 +41,8 @@ pub(crate) struct LockTable {
     slots: Lock<Slots>,
     /// Notified when attempts were told to stop.
     told: Notify,
+    /// Cancelled when the table is dropped.
+    gone: CancellationToken,
 }
 
 /// What else the lock thread looks after.
@@ -77,7 +80,13 @@ impl LockTable {
         renews: bool,
         watch: Watch,
     ) -> Arc<Self> {
-        Arc::new(Self { engine, events, lock_duration, renews, watch, slots: Lock::default(), told: Notify::new() })
+        let (slots, told, gone) = (Lock::default(), Notify::new(), CancellationToken::new());
+        Arc::new(Self { engine, events, lock_duration, renews, watch, slots, told, gone })
+    }
+
+    /// Returns what is cancelled when the table is dropped. It does not keep the table.
+    pub(super) fn gone(&self) -> CancellationToken {
+        self.gone.clone()
     }
 
     fn slots(&self) -> MutexGuard<'_, Slots> {
@@ -376,6 +385,12 @@ impl LockTable {
             tracing::warn!(job_id, queue = ?self.engine.keys, "the lock is lost");
             self.events.emit(|| WorkerEvent::LockLost { job_id });
         }
+    }
+}
+
+impl Drop for LockTable {
+    fn drop(&mut self) {
+        self.gone.cancel();
     }
 }
 
