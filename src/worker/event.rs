@@ -3,13 +3,13 @@
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, MutexGuard, Weak};
+use std::sync::{Arc, MutexGuard, OnceLock, Weak};
 use std::task::{Context, Poll, Waker};
 
 use futures::Stream;
 
 use super::attempt_error::AttemptError;
-use crate::error::{Error, FailureKind, WithCauses};
+use crate::error::{Error, FailureKind, Reason, WithCauses};
 use crate::sync::Lock;
 use crate::wire::{EventId, JsonText};
 
@@ -301,6 +301,8 @@ struct Listeners {
     /// The number of listeners, so that no lock is taken if there are none.
     count: AtomicUsize,
     buffers: Lock<Vec<Arc<Buffer>>>,
+    /// Whose events they are, for the log: the queue and the name of the worker. Set when it starts.
+    of: OnceLock<(String, Option<String>)>,
 }
 
 impl Listeners {
@@ -329,12 +331,18 @@ impl EventSink {
             limit: AtomicUsize::new(limit),
             count: AtomicUsize::new(0),
             buffers: Lock::default(),
+            of: OnceLock::new(),
         }))
     }
 
     /// Sets how many events each listener may be behind; called before the first event.
     pub(crate) fn set_limit(&self, limit: usize) {
         self.0.limit.store(limit, Ordering::Relaxed);
+    }
+
+    /// Sets whose events these are, for the log; called before the first event.
+    pub(crate) fn set_worker(&self, queue: &str, name: Option<&str>) {
+        let _ = self.0.of.set((queue.to_owned(), name.map(str::to_owned)));
     }
 
     pub(crate) fn emit(&self, event: impl FnOnce() -> WorkerEvent) {
@@ -353,8 +361,32 @@ impl EventSink {
     }
 
     pub(crate) fn error(&self, error: Error) {
-        tracing::warn!(error = %WithCauses(&error), "worker");
+        self.warn(&error, None);
         self.emit(|| WorkerEvent::Error(Arc::new(error)));
+    }
+
+    /// Tells listeners that an operation was refused for each of some jobs. The log has one line for each reason, with how
+    /// many jobs there are and the first of them.
+    pub(crate) fn refused(&self, op: &'static str, mut jobs: Vec<(String, Reason)>) {
+        while let Some((_, reason)) = jobs.first() {
+            let reason = *reason;
+            let (alike, others) = jobs.into_iter().partition::<Vec<_>, _>(|(_, other)| *other == reason);
+            jobs = others;
+            let many = Some(alike.len()).filter(|jobs| *jobs > 1);
+            for (place, (id, _)) in alike.into_iter().enumerate() {
+                let error = Error::refused(op, id, reason);
+                if place == 0 {
+                    self.warn(&error, many);
+                }
+                self.emit(|| WorkerEvent::Error(Arc::new(error)));
+            }
+        }
+    }
+
+    fn warn(&self, error: &Error, jobs: Option<usize>) {
+        let of = self.0.of.get();
+        let (queue, name) = (of.map(|of| &*of.0), of.and_then(|of| of.1.as_deref()));
+        tracing::warn!(queue, name, jobs, error = %WithCauses(error), "worker");
     }
 
     pub(crate) fn subscribe(&self) -> WorkerEvents {

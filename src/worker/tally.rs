@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use super::WorkerCore;
 use super::event::WorkerEvent;
 use super::perform::EndedAttempt;
-use crate::error::{Error, FailureKind, Reason};
+use crate::error::{FailureKind, Reason};
 use crate::job::CancelReason;
 use crate::script::settle::{End, Why};
 use crate::telemetry::Counted;
@@ -62,14 +62,14 @@ impl Tally {
         }
     }
 
-    /// Drops an outcome that Redis refused for good; the attempt is told if its lock is gone.
+    /// Drops an outcome that Redis refused for good; the attempt is told if its lock is gone. What [`complain`](Self::complain)
+    /// reports is left to the caller.
     pub(super) fn record_refused(&self, ended: &EndedAttempt, reason: Reason) {
         self.record_lost(ended);
         let is_lock_lost = matches!(reason, Reason::MissingLock | Reason::LockMismatch | Reason::NotInState);
         if is_lock_lost && ended.attempt.cancel(CancelReason::LockLost) {
             self.worker.events.emit(|| WorkerEvent::LockLost { job_id: ended.outcome.id.to_string() });
         }
-        self.complain(ended, reason);
     }
 
     /// Drops an outcome.
@@ -87,9 +87,9 @@ impl Tally {
         self.worker.concurrency.load(Ordering::Relaxed) + self.worker.host.options.prefetch
     }
 
-    /// Reports that Redis refused an outcome.
-    pub(super) fn complain(&self, ended: &EndedAttempt, reason: Reason) {
-        self.worker.events.error(Error::refused("fetch_and_finish", ended.outcome.id.to_string(), reason));
+    /// Reports the jobs whose outcomes Redis refused in one call.
+    pub(super) fn complain(&self, refused: Vec<(String, Reason)>) {
+        self.worker.events.refused("fetch_and_finish", refused);
     }
 
     /// Reports ids without a readable job, which were removed from the queue.

@@ -7,6 +7,7 @@ use oxmq::error::FailureKind;
 use oxmq::worker::WorkerEvent;
 use oxmq::{Backoff, Halt, Job, JobState, Partitioned, Router, Worker};
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 
 use crate::common::check::check;
 use crate::common::eventually::eventually;
@@ -66,6 +67,40 @@ async fn a_dropped_worker_says_so() {
         assert!(line.contains(&format!("queue=\"{queue}\" ")), "{line}");
         assert_eq!(line.ends_with("lost=0 dropped=true"), is_dropped, "{line}");
     }
+}
+
+/// Jobs that vanish while they run are lost in great numbers: as a queue is obliterated, or a server has lost its data.
+#[tokio::test]
+async fn jobs_that_are_lost_together_are_one_line_that_names_the_worker() {
+    const JOBS: usize = 40;
+    let log = Log::begin();
+    let fixture = Fixture::new().await;
+    let gate = Arc::new(Semaphore::new(0));
+    let opened = Arc::clone(&gate);
+    let processor = move |_: Job<Value, ()>| {
+        let gate = Arc::clone(&opened);
+        async move {
+            gate.acquire().await?.forget();
+            Ok::<_, Halt>(())
+        }
+    };
+    let worker = fixture.worker(processor).name("ada").concurrency(JOBS).start().unwrap();
+    let heard = listen(&worker);
+    fixture.add_many(JOBS).await;
+    fixture.until(JobState::Active, JOBS).await;
+    fixture.queue.obliterate_by_force().await.unwrap();
+    gate.add_permits(JOBS);
+    eventually("each is reported", || async { heard.errors().len() == JOBS }).await;
+    let lines = log.with("the job does not exist");
+    let jobs = |line: &str| {
+        let of = r#"WARN oxmq::worker::event: worker queue="q" name="ada" "#;
+        let rest = line.strip_prefix(of).unwrap_or_else(|| panic!("{line}"));
+        let many = rest.strip_prefix("jobs=").and_then(|rest| rest.split(' ').next()?.parse().ok());
+        many.unwrap_or(1)
+    };
+    assert_eq!(lines.iter().map(|line| jobs(line)).sum::<usize>(), JOBS, "{lines:?}");
+    assert!(lines.len() <= JOBS / 4, "{lines:?}");
+    assert_eq!(worker.close().await.lost.len(), JOBS);
 }
 
 /// Node takes ids with line breaks and escape sequences.

@@ -35,6 +35,7 @@ impl WorkerBuilder {
         let engine = queue.engine().clone();
         let events = self.events;
         events.set_limit(options.event_buffer);
+        events.set_worker(engine.keys.queue(), options.name.as_deref());
         let (commands, asked) = mpsc::channel(16);
         let figures = Arc::new(WorkerFigures::new(engine.keys.queue()));
         let watchdog = Watchdog::new(engine.keys.queue(), commands.downgrade(), events.clone(), Arc::clone(&figures));

@@ -124,6 +124,8 @@ impl Loop {
     /// Records what Redis answered to each outcome.
     fn record_replies(&mut self, mut answered: Vec<EndedAttempt>, codes: &[Result<i64, Reason>]) {
         let mut freed = std::mem::take(&mut self.spare.freed);
+        // Without refusals this takes no memory.
+        let mut refused = Vec::new();
         for (mut ended, code) in answered.drain(..).zip(codes) {
             match FollowUp::of(&mut ended, *code) {
                 FollowUp::Taken => {
@@ -133,15 +135,17 @@ impl Loop {
                 }
                 FollowUp::Settle => self.pending.push_back(ended),
                 FollowUp::Fail(reason) => {
-                    self.tally.complain(&ended, reason);
+                    refused.push((ended.outcome.id.to_string(), reason));
                     self.call(Box::pin(fail_instead(Arc::clone(&self.worker), ended, reason)), 0);
                 }
                 FollowUp::Drop(reason) => {
                     self.tally.record_refused(&ended, reason);
+                    refused.push((ended.outcome.id.to_string(), reason));
                     freed.push(ended.slot);
                 }
             }
         }
+        self.tally.complain(refused);
         self.worker.locks.release(freed.drain(..));
         self.spare.freed = freed;
         self.spare.ended = answered;
