@@ -183,6 +183,47 @@ mod tests {
         assert!(matches!(CallFailure::of(RedisError::from((ErrorKind::Io, "x"))), CallFailure::Unknown(_)));
     }
 
+    /// Returns the failure that a server's line of error stands for, as the driver reads it.
+    fn answered(line: &str) -> CallFailure {
+        let reply = redis::parse_redis_value(format!("-{line}\r\n").as_bytes()).unwrap();
+        CallFailure::of(reply.extract_error().unwrap_err())
+    }
+
+    #[test]
+    fn each_answer_of_a_server_is_applied_or_not() {
+        for (line, spoils_connection) in [
+            ("TRYAGAIN Multiple keys request during rehashing of slot", false),
+            ("CLUSTERDOWN Hash slot not served", false),
+            ("CLUSTERDOWN The cluster is down", false),
+            ("LOADING Redis is loading the dataset in memory", false),
+            ("MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.", false),
+            ("READONLY You can't write against a read only replica.", true),
+            ("BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.", false),
+            ("MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk.", false),
+            ("NOREPLICAS Not enough good replicas to write.", false),
+            ("UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)", true),
+        ] {
+            let failure = answered(line);
+            assert!(matches!(failure, CallFailure::NotApplied(_)), "{line}: {failure:?}");
+            assert_eq!(failure.spoils_connection(), spoils_connection, "{line}");
+        }
+        for line in [
+            "MOVED 866 127.0.0.1:7001",
+            "ASK 866 127.0.0.1:7001",
+            "CROSSSLOT Keys in request don't hash to the same slot",
+            "WRONGTYPE Operation against a key holding the wrong kind of value",
+            "NOPERM this user has no permissions to run the 'evalsha' command",
+            "NOSCRIPT No matching script. Please use EVAL.",
+            "ERR unknown command 'EVALSHA'",
+        ] {
+            let failure = answered(line);
+            assert!(matches!(failure, CallFailure::Server(_)), "{line}: {failure:?}");
+            assert!(!failure.spoils_connection(), "{line}");
+        }
+        let full = answered("OOM command not allowed when used memory > 'maxmemory'.");
+        assert!(matches!(full, CallFailure::OutOfMemory), "{full:?}");
+    }
+
     #[test]
     fn what_a_server_repeats_of_a_command_is_left_out() {
         let text = "unknown command 'EVALSHA', with args beginning with: '5f' '1' 'bull:q:' 'secret' ";
