@@ -86,8 +86,7 @@ impl Traffic {
 
     fn produce(&self, number: u32, pause: Duration) -> impl Future<Output = ()> + Send + 'static {
         let (queue, stop) = (self.queue.clone(), Arc::clone(&self.stop));
-        let (acked, failed, unknown) =
-            (Arc::clone(&self.acked), Arc::clone(&self.failed), Arc::clone(&self.unknown));
+        let (acked, failed, unknown) = (Arc::clone(&self.acked), Arc::clone(&self.failed), Arc::clone(&self.unknown));
         let has_ids = number == 0;
         async move {
             let mut next = 0;
@@ -249,14 +248,21 @@ async fn moves_under_load(cluster: &Arc<Cluster>, move_slot: fn(&Cluster, u16, u
     assert_eq!(told.len(), outcome.acked);
 }
 
-/// No command runs, so only the server can tell a waiting worker that its slot has moved.
+/// The worker's client sends nothing but its blocked read, and so asks nobody for the owners of slots: only the server's
+/// answer to that read can tell it that the slot has moved.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_idle_worker_follows_its_slot() {
     let cluster = Arc::new(Cluster::start());
     let name = name_on("idle", 1);
     let slot = slot_of(&name);
     let ours = client(&cluster, "p").await;
-    let worker = ours.worker(&name, async |_: Job<Value, ()>| Ok::<_, Halt>(())).drain_delay(PATIENCE).start().unwrap();
+    let worker = ours
+        .worker(&name, async |_: Job<Value, ()>| Ok::<_, Halt>(()))
+        .drain_delay(Duration::from_secs(3_600))
+        .skip_stalled_check(true)
+        .skip_scheduler_check(true)
+        .start()
+        .unwrap();
     let heard = listen(&worker);
     eventually_within(PATIENCE, "it waits", || async { worker.health().last_fetch.is_some() }).await;
     // A second client, which has not learned where the slot moved.
