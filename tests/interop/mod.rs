@@ -24,6 +24,7 @@ mod coming_from_node;
 mod cron;
 mod differences;
 mod expiring;
+mod fairness;
 mod mixed;
 mod node_twins;
 mod overlap;
