@@ -122,3 +122,65 @@ async fn a_bad_line_is_named_before_anything_is_added() {
     let unsaid = call(&on, &["import", "copy"], "{\"name\":\"good\"}").await;
     assert_eq!(unsaid.code, 4);
 }
+
+/// Returns the numbers in the data of all jobs of a queue, in the order in which workers get them.
+async fn in_order(on: &Fixture, queue: &str) -> Vec<u64> {
+    let worker: oxmq::ManualWorker = on.client.manual_worker(queue).open().unwrap();
+    let mut numbers = Vec::new();
+    while let Some(job) = worker.get_next_job("token").await.unwrap() {
+        numbers.push(job.data()["n"].as_u64().unwrap());
+        job.move_to_completed(&json!(null), "token").await.unwrap();
+    }
+    numbers
+}
+
+#[tokio::test]
+async fn what_is_imported_runs_in_the_order_in_which_it_would_have_run() {
+    let on = Fixture::new().await;
+    let from: Queue = on.client.queue("from").open().unwrap();
+    let job = |n: u32| oxmq::NewJob::new("job", json!({ "n": n }));
+    from.add_bulk((0..5).map(job).chain((5..10).map(|n| job(n).priority(3)))).await.unwrap();
+    let exported = oxmq(&on, "export from").await.ok();
+    call(&on, &["import", "to", "--yes"], &exported).await.ok();
+    assert_eq!(in_order(&on, "to").await, (0..10).collect::<Vec<u64>>());
+    let first = oxmq(&on, "export from -s waiting --limit 2").await.ok();
+    call(&on, &["import", "first", "--yes"], &first).await.ok();
+    assert_eq!(in_order(&on, "first").await, [0, 1]);
+}
+
+#[tokio::test]
+async fn a_child_that_loses_its_parent_is_told() {
+    let on = Fixture::new().await;
+    let node = oxmq::FlowNode::new("wholes", "whole", json!({ "n": 0 }));
+    let children = (0..2).map(|n| oxmq::FlowNode::new("parts", "part", json!({ "n": n })));
+    on.client.flow_producer().add(node.children(children)).await.unwrap();
+    let exported = oxmq(&on, "export parts").await.ok();
+    let ran = call(&on, &["import", "copy", "--yes"], &exported).await;
+    assert!(ran.err.contains("without their parents") && ran.err.contains("2 jobs"), "{ran:?}");
+    assert_eq!(ran.ok(), "2 jobs added, 0 were there already, 0 refused\n");
+    let opts = r#"{"parent":{"id":"1","queue":"bull:wholes"}}"#;
+    let ran = call(&on, &["add", "parts", "part", "{}", "--opts", opts], "").await;
+    assert!(ran.code == 2 && ran.err.contains("parent"), "{ran:?}");
+}
+
+#[tokio::test]
+async fn an_export_that_reads_nothing_leaves_the_file_as_it_is() {
+    let on = Fixture::new().await;
+    let queue: Queue = on.client.queue("odd").open().unwrap();
+    queue.add("job", json!(1)).await.unwrap();
+    let file = oxmq::testing::fresh_dir().join("jobs.jsonl");
+    std::fs::write(&file, "of yesterday").unwrap();
+    let path = file.to_str().unwrap();
+    let mut redis = on.redis.clone();
+    let wait = format!("{}:odd:wait", on.prefix);
+    let () = redis::cmd("RENAME").arg(&wait).arg(format!("{wait}2")).query_async(&mut redis).await.unwrap();
+    let () = redis::cmd("SET").arg(&wait).arg("x").query_async(&mut redis).await.unwrap();
+    let ran = call(&on, &["export", "odd", "-s", "waiting", "-o", path], "").await;
+    assert!(ran.code == 1, "{ran:?}");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "of yesterday");
+    let () = redis::cmd("RENAME").arg(format!("{wait}2")).arg(&wait).query_async(&mut redis).await.unwrap();
+    call(&on, &["export", "odd", "-s", "waiting", "-o", path], "").await.ok();
+    assert!(std::fs::read_to_string(&file).unwrap().starts_with("{\"id\":\"1\""));
+    call(&on, &["export", "odd", "-s", "failed", "-o", path], "").await.ok();
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "");
+}

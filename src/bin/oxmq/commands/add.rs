@@ -58,11 +58,11 @@ fn job_options(args: &Add) -> Outcome<JobOptions> {
         None => JobOptions::default(),
         Some(text) => {
             // It is no option of a stored job: BullMQ 5 creates a job scheduler from it, and BullMQ 6 ignores it.
-            if serde_json::from_str::<Map<String, Value>>(text).is_ok_and(|opts| opts.contains_key("repeat")) {
-                return Err(Failure::argument(
-                    "--opts",
-                    "repeat: jobs are repeated by a job scheduler, not by an option",
-                ));
+            let names = serde_json::from_str::<Map<String, Value>>(text).unwrap_or_default();
+            let repeat = ("repeat", "repeat: jobs are repeated by a job scheduler, not by an option");
+            let parent = ("parent", "parent: a child is added with its flow, or by its parent");
+            if let Some((_, why)) = [repeat, parent].into_iter().find(|(name, _)| names.contains_key(*name)) {
+                return Err(Failure::argument("--opts", why));
             }
             JobOptions::from_json(text).map_err(|error| Failure::argument("--opts", error))?
         }

@@ -1,11 +1,12 @@
 //! `oxmq export` and `import`
 
 use std::io::{BufRead, BufReader, BufWriter, Read, Write};
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use futures::StreamExt;
 use indicatif::ProgressBar;
-use oxmq::queue::Added;
+use oxmq::queue::{Added, Order};
 use oxmq::{JobOptions, JobState, NewJob, Queue};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -25,18 +26,15 @@ const TOGETHER: usize = 100;
 
 pub(crate) async fn export(global: &Global, args: Export) -> Outcome {
     let (_client, queue) = connect::queue(global, &args.queue).await?;
-    let mut out: Box<dyn Write> = match &args.output {
-        None => Box::new(std::io::stdout()),
-        Some(path) => Box::new(std::fs::File::create(path).map_err(|error| Failure::about(path.display(), error))?),
-    };
-    let mut out = BufWriter::new(&mut out);
+    let mut output = Output { path: args.output.as_deref(), out: None };
     let filter = args.pick.filter(&JobState::ALL)?;
     let bar = if args.output.is_some() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
     let (mut written, mut unreadable) = (0_u64, 0_u64);
     let mut stop = std::pin::pin!(tokio::signal::ctrl_c());
     // One state after the other, so that each line can name its state.
     for state in filter.states().to_vec() {
-        let mut found = queue.jobs(args.pick.filter(&JobState::ALL)?.only(state));
+        // What runs first is written first, so that an import keeps the order.
+        let mut found = queue.jobs(args.pick.filter(&JobState::ALL)?.only(state)).order(Order::Ascending);
         if let Some(limit) = args.limit {
             found = found.limit(limit.saturating_sub(written));
         }
@@ -45,7 +43,7 @@ pub(crate) async fn export(global: &Global, args: Export) -> Outcome {
             let found = tokio::select! {
                 found = found.next() => found,
                 _ = &mut stop => {
-                    out.flush()?;
+                    output.open()?.flush()?;
                     bar.finish_and_clear();
                     let text = format!("stopped: only the first {} are written", say::jobs(written));
                     return Err(Failure::new(STOPPED, text));
@@ -60,7 +58,8 @@ pub(crate) async fn export(global: &Global, args: Export) -> Outcome {
                         if let Some(due) = due {
                             line.set("due", say::millis(due));
                         }
-                        serde_json::to_writer(&mut out, &line).map_err(std::io::Error::from)?;
+                        let out = output.open()?;
+                        serde_json::to_writer(&mut *out, &line).map_err(std::io::Error::from)?;
                         out.write_all(b"\n")?;
                         written += 1;
                         bar.inc(1);
@@ -71,13 +70,36 @@ pub(crate) async fn export(global: &Global, args: Export) -> Outcome {
             }
         }
     }
-    out.flush()?;
+    output.open()?.flush()?;
     bar.finish_and_clear();
     eprintln!("{} written", say::jobs(written));
     if unreadable > 0 {
         return Err(Failure::new(IN_PART, format!("{} cannot be read, and were left out", say::jobs(unreadable))));
     }
     Ok(())
+}
+
+/// Where an export goes. A file is created when the first jobs are read: what cannot be read leaves an older one as it is.
+struct Output<'a> {
+    path: Option<&'a Path>,
+    out: Option<BufWriter<Box<dyn Write>>>,
+}
+
+impl Output<'_> {
+    fn open(&mut self) -> Outcome<&mut BufWriter<Box<dyn Write>>> {
+        let out = match self.out.take() {
+            Some(out) => out,
+            None => BufWriter::new(self.create()?),
+        };
+        Ok(self.out.insert(out))
+    }
+
+    fn create(&self) -> Outcome<Box<dyn Write>> {
+        Ok(match self.path {
+            None => Box::new(std::io::stdout()),
+            Some(path) => Box::new(std::fs::File::create(path).map_err(|error| Failure::about(path.display(), error))?),
+        })
+    }
 }
 
 /// Returns when jobs of this state are due, one answer for each; nothing unless they are delayed. Their fields do not
@@ -136,6 +158,7 @@ fn read_all(args: &Import) -> Outcome<Vec<Numbered>> {
     };
     // All lines are checked before the first job is added.
     let (mut new, mut left_out) = (Vec::new(), LeftOut::default());
+    let mut orphans = 0;
     for (number, line) in (1_u64..).zip(BufReader::new(input).lines()) {
         let line = line?;
         if line.trim().is_empty() || number < args.from_line {
@@ -144,10 +167,14 @@ fn read_all(args: &Import) -> Outcome<Vec<Numbered>> {
         let at = |failure: Failure| Failure::about(format!("line {number}"), failure.text);
         let line: Line = jobs::parse("it", &line).map_err(at)?;
         if !left_out.takes(&line, args.rerun) {
+            orphans += u64::from(line.parent_key.is_some());
             new.push((number, read_job(line, args.new_ids).map_err(at)?));
         }
     }
     left_out.tell();
+    if orphans > 0 {
+        eprintln!("added without their parents, which go on waiting for the former ones: {}", say::jobs(orphans));
+    }
     Ok(new)
 }
 
@@ -203,6 +230,8 @@ struct Line {
     id: Option<String>,
     state: Option<String>,
     timestamp: Option<u64>,
+    #[serde(rename = "parentKey")]
+    parent_key: Option<String>,
     delay: Option<u64>,
     due: Option<u64>,
     priority: Option<u64>,
