@@ -4,8 +4,10 @@ KEYS    1 base      "<prefix>:<queue>:", which every key of the queue begins wit
 ARGV    1 id        the parent
         2 most      how many children of each kind to look up, and how many jobs below them
         3 depth     how many ids of a list of waiting jobs to search for one of them
-RETURN  {state, defa, pending, processed, ignored, failed, children}, or nothing if there is no such job. Of each
-        child that was looked up, `children` has eight values: "pending" or "failed", the base key of its queue, its
+        4 cursor    empty: the children are a random part if there are too many; else where SSCAN of the pending ones goes on,
+                    and those that failed are not looked up
+RETURN  {state, defa, pending, processed, ignored, failed, children, cursor}, or nothing if there is no such job. `cursor`
+        is where to go on, "0" if all are looked up. Of each child that was looked up, `children` has eight values: "pending" or "failed", the base key of its queue, its
         id, its state or "missing", the reason of its failure, its field `parent`, how many children it waits for
         itself, and the number in `children` of the job that waits for it, 0 for the parent. A text that does not exist is
         empty
@@ -13,7 +15,7 @@ EVENTS  none
 USES    queue, states, job_key
 COST    ten commands, and up to a dozen for each job that is looked up
 ]]
-local id, most, depth = ARGV[1], tonumber(ARGV[2]), ARGV[3]
+local id, most, depth, cursor = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
 
 -- Calls a command; a key of a wrong type answers nil.
 local function ask(...)
@@ -66,9 +68,17 @@ local function members(set, at_most)
   local found = redis.pcall("SMEMBERS", set)
   return found.err and {} or found
 end
+local next_cursor = "0"
 if most > 0 then
-  for _, key in ipairs(members(pending, most)) do look_up("pending", key, 0) end
-  for _, key in ipairs(call("ZRANGE", failed, "0", digits(most - 1))) do look_up("failed", key, 0) end
+  local keys
+  if cursor == "" then
+    keys = members(pending, most)
+    for _, key in ipairs(call("ZRANGE", failed, "0", digits(most - 1))) do look_up("failed", key, 0) end
+  else
+    local page = call("SSCAN", pending, cursor, "COUNT", digits(most))
+    next_cursor, keys = page[1], page[2]
+  end
+  for _, key in ipairs(keys) do look_up("pending", key, 0) end
   -- Level by level, as far as it goes.
   local left, at = most, 1
   while waiting[at] and left > 0 do
@@ -79,5 +89,5 @@ if most > 0 then
 end
 return {
   state_of(base, id), call("HGET", parent, "defa") or "", call("SCARD", pending), call("HLEN", parent .. ":processed"),
-  call("HLEN", parent .. ":failed"), call("ZCARD", failed), children,
+  call("HLEN", parent .. ":failed"), call("ZCARD", failed), children, next_cursor,
 }

@@ -298,6 +298,9 @@ impl fmt::Display for LeftOut {
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Diagnosis {
+    /// How many queues were found or named. With 0 only the server was examined: probably the prefix or the database is
+    /// another one.
+    pub queues: u64,
     /// The findings, by queue.
     pub findings: Vec<Finding>,
     /// How much memory the jobs take, by queue and state; empty unless [`Doctor::memory`](super::Doctor::memory) asks for it.
@@ -349,16 +352,31 @@ impl Diagnosis {
                 FindingKind::UnclearRepeatables => {
                     ["repeatable job of BullMQ 5", "repeatable jobs of BullMQ 5", " that may have ended or been lost"]
                 }
-                FindingKind::StuckParents => ["parent", "parents", " without an end to its wait"],
+                FindingKind::StuckParents => ["parent", "parents", " that will never run"],
                 _ => ["finding", "findings", ""],
             };
             let [one, many, rest] = what;
-            let detail = format!("{count} {}{rest}", if count == 1 { one } else { many });
+            let mut detail = format!("{count} {}{rest}", if count == 1 { one } else { many });
+            if kind == FindingKind::StuckParents {
+                detail.push_str(&holds(&suspects));
+            }
             let mut finding = Finding::new(kind, Some(queue), count, detail);
             finding.examples = suspects.iter().take(EXAMPLES).map(|suspect| suspect.id.clone()).collect();
             finding.suspects = suspects;
             self.findings.push(finding);
         }
+    }
+}
+
+/// Tells what holds these parents back.
+fn holds(parents: &[Suspect]) -> String {
+    let with = |mark: &str| parents.iter().filter(|parent| parent.mark == mark).count();
+    match (with("missing"), with("failed")) {
+        (missing, 0) => format!(": {missing} with a child that is gone"),
+        (0, failed) => format!(": {failed} with a failed child, until it is retried or removed"),
+        (missing, failed) => format!(
+            ": {missing} with a child that is gone, {failed} with a failed child, until it is retried or removed"
+        ),
     }
 }
 
@@ -372,7 +390,7 @@ mod tests {
     #[test]
     fn a_report_is_written_as_it_always_was() {
         let mut report = Diagnosis::default();
-        let empty = json!({ "findings": [], "memory": [], "names": [], "leftOut": [], "versions": {}, "peers": [] });
+        let empty = json!({ "queues": 0, "findings": [], "memory": [], "names": [], "leftOut": [], "versions": {}, "peers": [] });
         assert_eq!(serde_json::to_value(&report).unwrap(), empty);
 
         let mut finding = Finding::new(FindingKind::LostJobs, Some("mails"), 2, "2 jobs are in no list");
@@ -387,7 +405,9 @@ mod tests {
         report.leave_out(None, "its latency");
         report.versions.insert(queue(), "bullmq:6.7.0".into());
         report.peers.insert((queue(), "ioredis 5.8.2".into()), 4);
+        report.queues = 1;
         let expected = json!({
+            "queues": 1,
             "findings": [
                 { "kind": "lost-jobs", "queue": "mails", "count": 2, "detail": "2 jobs are in no list", "examples": ["7"] },
                 { "kind": "eviction", "queue": null, "count": 1, "detail": "it evicts", "examples": [] },

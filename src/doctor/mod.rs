@@ -120,6 +120,7 @@ impl Doctor {
     pub async fn examine(&self) -> Result<Diagnosis> {
         let mut report = Diagnosis::default();
         let names = if self.queues.is_empty() { self.find(&mut report).await? } else { self.queues.clone() };
+        report.queues = names.len() as u64;
         let mut engines = BTreeMap::new();
         for name in names {
             let engine = self.client.core(&name)?.engine().clone();
@@ -146,7 +147,9 @@ impl Doctor {
             if self.memory {
                 memory::weigh(engine, &mut report).await?;
             }
-            suspects.entry(name).or_default().extend(queue::suspects(engine, self.places).await?);
+            let found = suspects.entry(name).or_default();
+            found.extend(queue::suspects(engine, self.places).await?);
+            found.extend(queue::stuck_parents(engine, self.places, &mut report).await?);
         }
         let look = keys::Look { servers: &servers, engines: &engines, most: self.keys };
         look.suspects(&self.told, &mut suspects, &mut report).await?;

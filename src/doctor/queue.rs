@@ -5,7 +5,7 @@ use super::schedulers::{LATE_MS, MOST};
 use super::{keys, schedulers};
 use crate::engine::Engine;
 use crate::error::Result;
-use crate::flow::WaitsFor;
+use crate::flow::{Hold, WaitsFor};
 use crate::keys::is_no_job;
 use crate::script::examine_jobs::{count_events, is_in, owner_of, ttl_of, type_of};
 use crate::script::mend_job::mend_job;
@@ -149,12 +149,33 @@ pub(super) async fn suspects(engine: &Engine, places: u64) -> Result<Vec<Suspect
         }
     }
     suspects.extend(schedulers::stopped(engine).await?);
+    Ok(suspects)
+}
+
+/// Returns the parents that will never run by themselves. Of the children of all of them about `places` are looked up, but
+/// some of each.
+pub(super) async fn stuck_parents(engine: &Engine, places: u64, report: &mut Diagnosis) -> Result<Vec<Suspect>> {
+    let (mut suspects, mut unseen, mut left) = (Vec::new(), 0_u64, places);
     for id in engine.get_ranges(&[JobState::WaitingChildren], 0, PARENTS - 1, true).await? {
-        if is_stuck(engine, &id).await? {
-            suspects.push(Suspect::new(FindingKind::StuckParents, id));
+        let found = WaitsFor::find_hold(engine, &id, left).await?;
+        left = left.saturating_sub(found.seen);
+        unseen += u64::from(!found.is_whole);
+        if let Some(hold) = found.hold {
+            suspects.push(Suspect { mark: mark(hold).to_owned(), ..Suspect::new(FindingKind::StuckParents, id) });
         }
     }
+    if unseen > 0 {
+        let parents = if unseen == 1 { "parent" } else { "parents" };
+        report.leave_out(Some(engine.keys.queue()), format!("some children of {unseen} {parents} were not looked up"));
+    }
     Ok(suspects)
+}
+
+fn mark(hold: Hold) -> &'static str {
+    match hold {
+        Hold::Missing => "missing",
+        Hold::Failed => "failed",
+    }
 }
 
 /// Returns those of these ids that have no job.
@@ -190,10 +211,6 @@ async fn started(engine: &Engine, id: &str) -> Result<Option<String>> {
     }))
 }
 
-async fn is_stuck(engine: &Engine, id: &str) -> Result<bool> {
-    Ok(WaitsFor::read(engine, id).await?.is_some_and(|why| why.is_stuck()))
-}
-
 /// Looks at a suspect for the second time; returns whether it is still wrong.
 pub(super) async fn is_still_so(engine: &Engine, suspect: &Suspect) -> Result<bool> {
     let id = &suspect.id;
@@ -221,7 +238,7 @@ pub(super) async fn is_still_so(engine: &Engine, suspect: &Suspect) -> Result<bo
             let again = schedulers::stopped(engine).await?;
             again.iter().any(|other| other.kind == suspect.kind && other.id == *id && other.mark == suspect.mark)
         }
-        FindingKind::StuckParents => is_stuck(engine, id).await?,
+        FindingKind::StuckParents => WaitsFor::find_hold(engine, id, u64::MAX).await?.hold.is_some(),
         FindingKind::LostJobs | FindingKind::LockWithoutJob | FindingKind::OrphanedParts => {
             keys::examine(engine, std::slice::from_ref(id)).await?.iter().any(|again| again.kind == suspect.kind)
         }

@@ -17,6 +17,8 @@ pub use added::AddedNode;
 pub use node::FlowNode;
 pub use push::{AddedFlow, PushFlow};
 pub use read::{FlowTree, GetFlow};
+#[cfg(feature = "doctor")]
+pub(crate) use waits_for::Hold;
 pub use waits_for::{WaitedChild, WaitsFor};
 
 use crate::error::{Error, Result};

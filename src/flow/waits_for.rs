@@ -7,6 +7,8 @@ use crate::error::Result;
 use crate::job::JobRef;
 use crate::keys;
 use crate::options::OnChildFailure;
+#[cfg(feature = "doctor")]
+use crate::script::waits_for::waits_for_page;
 use crate::script::waits_for::{Child, Held};
 use crate::state::JobState;
 use crate::wire::options::Parent;
@@ -103,17 +105,64 @@ impl WaitsFor {
         Ok(engine.waits_for(id, MOST).await?.map(Self::new))
     }
 
-    /// Returns whether nothing will ever release the parent: each pending child is missing, has failed, is in no list or
-    /// set, or waits only for such jobs. False if there are more than were looked up.
+    /// Returns whether the parent will never run by itself, whatever its other children do: at least one of the pending
+    /// children that were looked up is missing, has failed without a policy, is in no list or set, or waits for such a job.
     #[must_use]
     pub fn is_stuck(&self) -> bool {
-        self.state == JobState::WaitingChildren && are_stuck(self.pending, &self.pending_children)
+        self.state == JobState::WaitingChildren && hold_of(self.pending, &self.pending_children).is_some()
+    }
+
+    /// Looks for what holds a parent back for ever, in calls of up to 200 of its pending children, until about `most` are
+    /// looked up.
+    #[cfg(feature = "doctor")]
+    pub(crate) async fn find_hold(engine: &Engine, id: &str, most: u64) -> Result<FoundHold> {
+        let none = |seen| FoundHold { hold: None, seen, is_whole: true };
+        if keys::is_no_job(id) {
+            return Ok(none(0));
+        }
+        let (mut cursor, mut seen) = (0, 0);
+        loop {
+            let Some(held) = engine.call(waits_for_page(id, MOST, cursor)).await? else { return Ok(none(seen)) };
+            cursor = held.cursor;
+            let page = Self::new(held);
+            if page.state != JobState::WaitingChildren {
+                return Ok(none(seen));
+            }
+            let hold = hold_of(page.pending, &page.pending_children);
+            seen += page.pending_children.len() as u64;
+            if hold.is_some() || cursor == 0 || seen >= most {
+                return Ok(FoundHold { hold, seen, is_whole: hold.is_some() || cursor == 0 });
+            }
+        }
     }
 }
 
-/// Returns whether all of these children are known, and none will ever end.
-fn are_stuck(pending: u64, children: &[WaitedChild]) -> bool {
-    pending == children.len() as u64 && children.iter().all(WaitedChild::is_stuck)
+/// The result of a search for what holds a parent back.
+#[cfg(feature = "doctor")]
+#[derive(Debug)]
+pub(crate) struct FoundHold {
+    pub(crate) hold: Option<Hold>,
+    /// How many children were looked up.
+    pub(crate) seen: u64,
+    /// Tells whether nothing else had to be looked up.
+    pub(crate) is_whole: bool,
+}
+
+/// Why a parent will never run by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Hold {
+    /// A child does not exist, or is in no list and no set.
+    Missing,
+    /// A child has failed, and its failure means nothing to the parent.
+    Failed,
+}
+
+/// Returns what holds a job with these children back for ever; what no retry can change counts first.
+fn hold_of(pending: u64, children: &[WaitedChild]) -> Option<Hold> {
+    if pending == 0 {
+        return Some(Hold::Missing);
+    }
+    children.iter().filter_map(WaitedChild::hold).min()
 }
 
 impl WaitedChild {
@@ -129,11 +178,13 @@ impl WaitedChild {
         }
     }
 
-    fn is_stuck(&self) -> bool {
+    /// Returns whether it will never end by itself, and why.
+    fn hold(&self) -> Option<Hold> {
         match self.state {
-            None | Some(JobState::Failed | JobState::Completed | JobState::Unknown) => true,
-            Some(JobState::WaitingChildren) => are_stuck(self.pending, &self.pending_children),
-            Some(_) => false,
+            None | Some(JobState::Completed | JobState::Unknown) => Some(Hold::Missing),
+            Some(JobState::Failed) => Some(Hold::Failed),
+            Some(JobState::WaitingChildren) => hold_of(self.pending, &self.pending_children),
+            Some(_) => None,
         }
     }
 
@@ -177,7 +228,10 @@ impl fmt::Display for WaitsFor {
             write!(f, "\n  {failed_is} {child}")?;
         }
         if self.is_stuck() {
-            write!(f, "\n  nothing will release it: retry or remove these children, or remove their dependency")?;
+            write!(
+                f,
+                "\n  nothing will release it: retry or remove the children that failed or are gone, or remove their dependency"
+            )?;
         }
         Ok(())
     }
@@ -247,11 +301,15 @@ mod tests {
     }
 
     #[test]
-    fn a_parent_is_stuck_only_if_all_of_its_children_were_seen_to_be() {
-        use JobState::{Delayed, Failed, Unknown};
-        assert!(waits(3, &[Some(Failed), None, Some(Unknown)]).is_stuck());
-        assert!(!waits(4, &[Some(Failed), None, Some(Unknown)]).is_stuck(), "one was not looked up");
-        assert!(!waits(2, &[Some(Failed), Some(Delayed)]).is_stuck());
+    fn a_parent_is_stuck_if_one_of_its_children_never_ends() {
+        use JobState::{Active, Delayed, Failed, Unknown};
+        let hold = |pending, states: &[_]| hold_of(pending, &waits(pending, states).pending_children);
+        assert_eq!(hold(3, &[Some(Failed), None, Some(Unknown)]), Some(Hold::Missing));
+        assert_eq!(hold(4, &[Some(Failed), Some(Delayed)]), Some(Hold::Failed), "the others change nothing");
+        assert_eq!(hold(4, &[Some(Active), Some(Delayed)]), None, "two were not looked up");
+        let mut ended = waits(1, &[None]);
+        ended.state = JobState::Failed;
+        assert!(!ended.is_stuck());
         let mut deep = waits(1, &[Some(JobState::WaitingChildren)]);
         deep.pending_children[0].pending = 2;
         assert!(!deep.is_stuck(), "what is below was not looked up");
@@ -261,7 +319,7 @@ mod tests {
                         waits for bull:q:1, which is waiting-children\n    \
                         which waits for bull:q:1, which is failed\n    \
                         which waits for bull:q:1, which does not exist any more\n  \
-                        nothing will release it: retry or remove these children, or remove their dependency";
+                        nothing will release it: retry or remove the children that failed or are gone, or remove their dependency";
         assert_eq!(deep.to_string(), expected);
     }
 }

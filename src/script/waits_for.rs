@@ -20,6 +20,8 @@ pub(crate) struct Held {
     pub(crate) ignored: u64,
     pub(crate) failed: u64,
     pub(crate) children: Vec<Child>,
+    /// Where to go on with the pending children; 0 if all were looked up, or if no page was asked for.
+    pub(crate) cursor: u64,
 }
 
 /// A child that was looked up; an empty text means that there is none.
@@ -42,7 +44,13 @@ pub(crate) struct Child {
 
 /// Reads why a parent waits, and looks up at most `most` children of each kind; `None` if there is no such job.
 pub(crate) fn waits_for(id: &str, most: u32) -> Call<Option<Held>> {
-    Call::to(&SCRIPT).text(id).number(most).number(LIST_DEPTH).resend(Resend::Reads).read(held)
+    Call::to(&SCRIPT).text(id).number(most).number(LIST_DEPTH).text("").resend(Resend::Reads).read(held)
+}
+
+/// Reads a page of about `most` pending children of a parent, from a cursor on, which is 0 at first.
+#[cfg(feature = "doctor")]
+pub(crate) fn waits_for_page(id: &str, most: u32, cursor: u64) -> Call<Option<Held>> {
+    Call::to(&SCRIPT).text(id).number(most).number(LIST_DEPTH).number(cursor).resend(Resend::Reads).read(held)
 }
 
 fn held(value: Value) -> Option<Option<Held>> {
@@ -50,7 +58,7 @@ fn held(value: Value) -> Option<Option<Held>> {
     if items.is_empty() {
         return Some(None);
     }
-    let [state, defa, pending, processed, ignored, failed, children] = items.try_into().ok()?;
+    let [state, defa, pending, processed, ignored, failed, children, cursor] = items.try_into().ok()?;
     let mut values = array(children)?.into_iter();
     let mut children = Vec::new();
     while let Some(kind) = values.next() {
@@ -78,5 +86,6 @@ fn held(value: Value) -> Option<Option<Held>> {
         ignored: unsigned(&ignored)?,
         failed: unsigned(&failed)?,
         children,
+        cursor: text(cursor)?.parse().ok()?,
     }))
 }

@@ -10,7 +10,7 @@ use crate::common::server::RedisServer;
 use crate::common::time::now_ms;
 
 /// Returns what is found in the queue of a fixture. Other queues and the server are left out.
-async fn kinds(on: &Fixture) -> Vec<FindingKind> {
+pub(super) async fn kinds(on: &Fixture) -> Vec<FindingKind> {
     let doctor = on.client.doctor().queue("q").pause(Duration::from_millis(50));
     let report = doctor.examine().await.unwrap();
     report.findings.iter().filter(|finding| finding.queue.is_some()).map(|finding| finding.kind).collect()
@@ -34,7 +34,7 @@ async fn found_and_mended(kind: FindingKind, redis: &[&str]) -> Fixture {
     on
 }
 
-async fn spoil(on: &Fixture, commands: &[&str]) {
+pub(super) async fn spoil(on: &Fixture, commands: &[&str]) {
     let mut redis = on.redis.clone();
     let now = now_ms().to_string();
     for command in commands {
@@ -345,44 +345,6 @@ async fn findings_that_cannot_be_mended_are_reported() {
         found.left_out
     );
     spoil(&on, &["DEL @completed"]).await;
-}
-
-/// The doctor looks again and again while jobs of all kinds are added, run, fail, wait for children and are removed.
-#[tokio::test]
-async fn a_healthy_queue_under_load_is_not_accused() {
-    let on = Fixture::new().await;
-    let node = NodeDriver::start(BullMq::V6, &shared_server().url(), &on.prefix).await;
-    let work = |job: Job<Value, ()>| async move {
-        tokio::time::sleep(Duration::from_millis(job.data()["n"].as_u64().unwrap_or(0) % 5)).await; // the work itself
-        if job.data()["n"].as_u64().unwrap_or(0) % 7 == 3 { Err("no") } else { Ok(()) }
-    };
-    let worker = on.worker(work).concurrency(50).start().unwrap();
-    let every = oxmq::Repeat::every(Duration::from_millis(200));
-    on.queue.upsert_job_scheduler("often", every).data(json!({})).await.unwrap();
-    for round in 0..6 {
-        let jobs = (0..300).map(|n| {
-            let job = NewJob::new("job", json!({ "n": n })).attempts(2);
-            match n % 4 {
-                0 => job.delay(Duration::from_millis(n % 100)),
-                1 => job.priority(3),
-                2 => job.remove_on_complete(true),
-                _ => job,
-            }
-        });
-        on.queue.add_bulk(jobs).await.unwrap();
-        let child = json!({ "name": "part", "queueName": "q", "data": { "n": 1 } });
-        let flow = json!({ "name": "whole", "queueName": "q", "data": { "n": 1 }, "children": [child] });
-        node.call("flowAdd", json!({ "flow": flow })).await.unwrap();
-        node.call(
-            "add",
-            json!({ "queue": "q", "name": "node", "data": { "n": 1 }, "opts": { "deduplication": { "id": "d" } } }),
-        )
-        .await
-        .unwrap();
-        assert_eq!(kinds(&on).await, [], "round {round}");
-    }
-    worker.close().await;
-    assert_eq!(kinds(&on).await, []);
 }
 
 /// The server records every slow call and every latency spike, has a memory limit and is busy. Only what the server

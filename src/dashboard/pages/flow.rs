@@ -52,7 +52,7 @@ pub(super) async fn family(visit: &Visit, queue: &AnyQueue, known: &StoredJob) -
             h2 #family-title { "Family" }
             @if let Some(why) = &why && why.state == JobState::WaitingChildren {
                 p.why.bad[why.is_stuck()] {
-                    @if why.is_stuck() { "Stuck: nothing will release it. Retry or remove the children that it waits for. " }
+                    @if why.is_stuck() { "Stuck: nothing will release it. Retry or remove the children that failed or are gone. " }
                     "It waits for " (why.pending) " of " (why.pending + why.processed + why.ignored + why.failed) " children"
                     @if why.failed > 0 { ", and " (why.failed) " failed so that it has to fail" }
                     "."

@@ -175,7 +175,8 @@ get_rate_limit_ttl 0
 get_metrics completed 0 -1
 get_job_logs a1 0 -1
 count_children par
-waits_for par 10 100
+waits_for par 10 100 ''
+waits_for par 10 100 0
 open_queue bullmq:1 ''
 pause
 resume

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use indicatif::ProgressBar;
 use oxmq::Client;
-use oxmq::doctor::{Diagnosis, Finding, NameMemory, QueueMemory, Stage};
+use oxmq::doctor::{Diagnosis, Finding, FindingKind, NameMemory, QueueMemory, Stage};
 use serde_json::{Value, json};
 
+use super::queues;
 use crate::args::{Doctor, Global};
 use crate::connect;
 use crate::failure::{FOUND, Failure, Outcome, STOPPED};
@@ -30,7 +31,9 @@ pub(crate) async fn run(global: &Global, args: Doctor) -> Outcome {
         eprintln!("not looked at: {}", say::clean(&text.to_string()));
     }
     if !global.json {
-        show(&report.findings);
+        if report.queues > 0 || !report.findings.is_empty() {
+            show(&report.findings);
+        }
         if args.memory {
             memory(&report.memory);
             names(&report.names);
@@ -46,6 +49,9 @@ pub(crate) async fn run(global: &Global, args: Doctor) -> Outcome {
         say::json(&to_json(&report, &mended));
     }
     ended?;
+    if report.queues == 0 {
+        return Err(queues::none(global));
+    }
     if report.findings.is_empty() { Ok(()) } else { Err(Failure::new(FOUND, String::new())) }
 }
 
@@ -92,7 +98,10 @@ async fn mend(
         mended.push(json!({ "kind": finding.kind.as_str(), "queue": finding.queue, "mended": count }));
         if !global.json {
             let queue = finding.queue.as_deref().unwrap_or("the server");
-            say::line(format!("mended: {}: {}, {count} of {}", say::clean(queue), finding.kind, finding.count));
+            // Of the other kinds what is not mended is not wrong any more.
+            let is_left = finding.kind == FindingKind::StuckParents && count < finding.count;
+            let rest = if is_left { format!(": {}", finding.kind.advice()) } else { String::new() };
+            say::line(format!("mended: {}: {}, {count} of {}{rest}", say::clean(queue), finding.kind, finding.count));
         }
     }
     Ok((mended, Ok(())))

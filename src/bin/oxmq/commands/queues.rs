@@ -26,14 +26,18 @@ pub(crate) async fn run(global: &Global, args: Queues) -> Outcome {
             say::json(&to_json(queue, workers_of(&queue.name)));
         }
     } else if names.is_empty() {
-        let prefix = global.prefix.as_deref().unwrap_or("bull");
-        let text = format!("no queue under the prefix '{prefix}'; --prefix names another one");
-        return Err(Failure::new(NOT_FOUND, text));
+        return Err(none(global));
     } else if !found.queues.is_empty() {
         let rows: Vec<Vec<String>> = found.queues.iter().map(|queue| row(queue, workers_of(&queue.name))).collect();
         say::table_without(&HEAD, &rows, &["RUN", "WAIT", "COMPLETED", "CHILDREN", "DELAYED"]);
     }
     all_were_read(&found, names.len())
+}
+
+/// Creates the error that there is no queue at all.
+pub(super) fn none(global: &Global) -> Failure {
+    let prefix = global.prefix.as_deref().unwrap_or("bull");
+    Failure::new(NOT_FOUND, format!("no queue under the prefix '{prefix}'; --prefix names another one"))
 }
 
 const HEAD: [(&str, Column); 13] = [
