@@ -192,7 +192,7 @@ fn refers_to(schema: &Value, names: &BTreeSet<&str>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
+    use std::collections::{BTreeMap, HashMap};
 
     use serde::{Deserialize, Serialize};
 
@@ -209,6 +209,9 @@ mod tests {
         shards: Vec<Shard>,
         labels: HashMap<String, u64>,
         range: (u32, f64),
+        codes: HashMap<u32, String>,
+        offsets: BTreeMap<i8, Vec<Level>>,
+        color: [u8; 3],
         after: Option<Box<Build>>,
         #[serde(rename = "with-dash")]
         dash: serde_json::Value,
@@ -227,6 +230,19 @@ mod tests {
         High,
     }
 
+    /// Whatever else it has is kept.
+    #[derive(Serialize, Deserialize, JsonSchema)]
+    struct Open {
+        id: u64,
+        #[serde(flatten)]
+        rest: BTreeMap<String, serde_json::Value>,
+    }
+
+    impl JobKind for Open {
+        const NAME: &'static str = "open";
+        type Output = ();
+    }
+
     impl JobKind for Build {
         const NAME: &'static str = "build";
         type Output = Level;
@@ -242,28 +258,38 @@ mod tests {
 
     #[test]
     fn the_types_of_kinds_are_written_for_node() {
-        let written = JobKinds::new().with::<Build>().with::<Ping>().typescript();
+        let written = JobKinds::new().with::<Build>().with::<Open>().with::<Ping>().typescript();
         let expected = r#"// Written by oxmq from the kinds of jobs of a Rust program.
 
 /** From the names of jobs to their data and results. */
 export interface Jobs {
   "build": { data: Build; result: Level };
+  "open": { data: Open; result: null };
   "ping": { data: Ping; result: null };
 }
 
 /** What to build. */
 export interface Build {
   after?: Build | null;
+  codes: { [key: number]: string };
+  color: [number, number, number];
   /** Its name. */
   indexName: string;
   full?: boolean;
   labels: { [key: string]: number };
+  offsets: { [key: number]: Level[] };
   range: [number, number];
   shards: Shard[];
   "with-dash": unknown;
 }
 
 export type Level = "Low" | "High";
+
+/** Whatever else it has is kept. */
+export interface Open {
+  id: number;
+  [key: string]: unknown;
+}
 
 export type Ping = null;
 

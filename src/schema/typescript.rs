@@ -5,6 +5,9 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value};
 
+/// Up to how many items an array of a fixed length is written item by item.
+const LONGEST_TUPLE: u64 = 16;
+
 /// Writes the module with all kinds, and the definitions that they refer to.
 pub(super) fn module(kinds: &BTreeMap<&'static str, (Value, Value)>, definitions: &Map<String, Value>) -> String {
     let mut text = "// Written by oxmq from the kinds of jobs of a Rust program.\n\n\
@@ -30,6 +33,9 @@ fn definition(text: &mut String, name: &str, schema: &Value) {
             for (property, of_property) in properties {
                 comment(text, "  ", of_property);
                 line(text, format_args!("  {};", member(schema, property, of_property)));
+            }
+            if let Some(others) = others(schema) {
+                line(text, format_args!("  {others};"));
             }
             text.push_str("}\n");
         }
@@ -88,13 +94,23 @@ fn array(schema: &Value) -> String {
     if let Some(places) = schema.get("prefixItems").and_then(Value::as_array) {
         return format!("[{}]", places.iter().map(of).collect::<Vec<_>>().join(", "));
     }
-    format!("{}[]", grouped(&schema.get("items").map_or_else(|| "unknown".to_owned(), of)))
+    let item = schema.get("items").map_or_else(|| "unknown".to_owned(), of);
+    let length = |name: &str| schema.get(name).and_then(Value::as_u64);
+    match length("maxItems").filter(|most| *most <= LONGEST_TUPLE && length("minItems") == Some(*most)) {
+        Some(exactly) => format!("[{}]", (0..exactly).map(|_| item.as_str()).collect::<Vec<_>>().join(", ")),
+        None => format!("{}[]", grouped(&item)),
+    }
 }
 
 fn object(schema: &Value) -> Option<String> {
     if let Some(properties) = schema.get("properties").and_then(Value::as_object) {
-        let members: Vec<_> = properties.iter().map(|(name, property)| member(schema, name, property)).collect();
+        let members = properties.iter().map(|(name, property)| member(schema, name, property));
+        let members: Vec<_> = members.chain(others(schema)).collect();
         return Some(format!("{{ {} }}", members.join("; ")));
+    }
+    if let Some(patterns) = schema.get("patternProperties").and_then(Value::as_object).filter(|all| !all.is_empty()) {
+        let key = if patterns.keys().all(|pattern| is_of_numbers(pattern)) { "number" } else { "string" };
+        return Some(format!("{{ [key: {key}]: {} }}", union(patterns.values().map(of))));
     }
     match schema.get("additionalProperties") {
         Some(Value::Bool(false)) => Some("Record<string, never>".to_owned()),
@@ -102,6 +118,18 @@ fn object(schema: &Value) -> Option<String> {
         None if has_alternatives(schema) => None,
         None => Some("{ [key: string]: unknown }".to_owned()),
     }
+}
+
+/// Returns the member for the properties that have no name of their own. It does not tell their type: in TypeScript the
+/// named ones would have to be of the same type.
+fn others(schema: &Value) -> Option<String> {
+    let has_others = schema.get("additionalProperties").is_some_and(|values| values != &Value::Bool(false));
+    (has_others || schema.get("patternProperties").is_some()).then(|| "[key: string]: unknown".to_owned())
+}
+
+/// Returns whether only numbers match this pattern, as the keys of a `HashMap<u32, _>`.
+fn is_of_numbers(pattern: &str) -> bool {
+    matches!(pattern, r"^\d+$" | r"^-?\d+$")
 }
 
 fn member(schema: &Value, name: &str, property: &Value) -> String {

@@ -22,6 +22,8 @@ pub mod twin;
 mod coming_from_node;
 #[cfg(feature = "cron")]
 mod cron;
+#[cfg(feature = "schema")]
+mod declared;
 mod differences;
 mod expiring;
 mod fairness;
