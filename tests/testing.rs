@@ -311,3 +311,12 @@ async fn a_parent_is_performed_with_the_results_of_its_children() {
     let values = job().child_value("bull:pages:a", 3).child_value("bull:pages:b", 4);
     assert_eq!(perform(bind, values).await.value::<usize>(), 7);
 }
+
+#[test]
+fn who_has_no_server_is_told_how_to_name_one() {
+    let mut tests = std::process::Command::new(std::env::current_exe().unwrap());
+    tests.args(["testing::assertions_on_enqueued_jobs_show_the_difference", "--exact", "--include-ignored"]);
+    tests.env("OXMQ_TEST_SERVER", "/no/such/server").env_remove("OXMQ_TEST_REDIS");
+    let told = String::from_utf8(tests.output().unwrap().stdout).unwrap();
+    assert!(told.contains("cannot run /no/such/server") && told.contains("OXMQ_TEST_REDIS"), "{told}");
+}

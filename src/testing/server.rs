@@ -282,7 +282,13 @@ pub fn server_version() -> u32 {
         let output = Command::new(program())
             .arg("--version")
             .output()
-            .unwrap_or_else(|err| panic!("these tests need {}: {err}", program().display()));
+            .unwrap_or_else(|err| {
+                let program = program().display();
+                panic!(
+                    "these tests need a server, and cannot run {program}: {err}. Install redis-server, or let OXMQ_TEST_SERVER name \
+                     another program, or OXMQ_TEST_REDIS the URL of a running server"
+                )
+            });
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let version = text.split("v=").nth(1).and_then(|v| v.split('.').next());
         version.and_then(|v| v.parse().ok()).unwrap_or_else(|| panic!("{} --version: {text}", program().display()))

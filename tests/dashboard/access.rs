@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::site::{Site, text};
 use crate::common::fixture::Fixture;
+use crate::common::log::Log;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_permission_nobody_may_act() {
@@ -212,4 +213,30 @@ async fn covered_fields_are_neither_shown_nor_found() {
     }
     let open = Site::with(Dashboard::new(fixture.client.clone()).show_secrets(true)).await;
     assert!(open.page(&job).await.contains("hunter2"));
+}
+
+/// It is the only trace where the app has no hook of its own.
+#[tokio::test]
+async fn each_action_is_logged_with_its_user() {
+    let log = Log::begin();
+    let fixture = Fixture::new().await;
+    let dashboard = Dashboard::new(fixture.client.clone())
+        .authorize(|_, wanted| !matches!(wanted, Permission::Act { action: Action::Obliterate, .. }))
+        .actor(|request| request.headers.get("host").map(|host| host.to_str().unwrap().to_owned()));
+    let site = Site::with(dashboard).await;
+    site.done("/queue/q", &[("do", "pause")]).await;
+    site.post("/queue/q", &[("do", "obliterate"), ("confirm", "q")]).await;
+    let told = log.with("oxmq::dashboard: dashboard action");
+    let line = |action: &str, done: bool| {
+        let told =
+            told.iter().find(|line| line.contains(&format!("action={action} "))).unwrap_or_else(|| panic!("{told:?}"));
+        assert!(
+            told.starts_with("INFO ") && told.contains(r#"actor="here""#) && told.contains(r#"queue="q""#),
+            "{told}"
+        );
+        assert!(told.contains(r#"jobs="q""#) && told.ends_with(&format!("done={done}")), "{told}");
+    };
+    assert_eq!(told.len(), 2);
+    line("pause", true);
+    line("obliterate", false);
 }
