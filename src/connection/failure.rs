@@ -6,7 +6,7 @@ use redis::{ErrorKind, RedisError, ServerErrorKind};
 
 use super::attempt::reason;
 use super::distrust::advised;
-use crate::error::{BoxError, Error};
+use crate::error::{BoxError, Error, KnownCause, KnownKind};
 
 /// Why a call failed, sorted by what it may have changed: nothing, everything, or unknown.
 #[derive(Debug)]
@@ -63,13 +63,12 @@ impl CallFailure {
 
     /// Returns whether a key had the wrong type.
     pub(crate) fn is_wrong_type(&self) -> bool {
-        matches!(self, Self::Server(error) if error.code() == Some("WRONGTYPE"))
+        matches!(self, Self::Server(error) if known_kind(error) == Some(KnownKind::WrongType))
     }
 
     /// Returns whether the server does not have the command, or the user may not call it.
     pub(crate) fn is_not_permitted(&self) -> bool {
-        let Self::Server(error) = self else { return false };
-        error.code() == Some("NOPERM") || error.to_string().to_lowercase().contains("unknown command")
+        matches!(self, Self::Server(error) if known_kind(error) == Some(KnownKind::NotPermitted))
     }
 
     /// Returns whether the argument was larger than the server accepts; it has closed the connection.
@@ -82,7 +81,8 @@ impl CallFailure {
         match self {
             Self::OutOfMemory => Error::OutOfMemory { op },
             Self::Unknown(_) | Self::Unreadable => Error::OutcomeUnknown { op },
-            Self::NotApplied(error) | Self::Server(error) => Error::Redis { op, cause: without_secrets(error) },
+            Self::Server(error) => Error::Redis { op, cause: known(error).unwrap_or_else(|| without_secrets(error)) },
+            Self::NotApplied(error) => Error::Redis { op, cause: without_secrets(error) },
         }
     }
 
@@ -94,6 +94,41 @@ impl CallFailure {
             other => other.to_error(op),
         }
     }
+}
+
+/// How servers say within a script, where their errors have no code of their own, what they do not permit: until Redis
+/// 7.0, and since then.
+const NOT_PERMITTED: [&str; 3] = ["The user executing the script can't", "ACL failure in script", "NOPERM "];
+
+/// What servers say within a script of a key of another type; before version 7 without a code.
+const WRONG_TYPE: &str = "WRONGTYPE ";
+
+/// Returns what an error means, if its kind tells what to do.
+fn known_kind(error: &RedisError) -> Option<KnownKind> {
+    let text = error.detail().unwrap_or_default();
+    let is_not_permitted = error.code() == Some("NOPERM") || NOT_PERMITTED.iter().any(|words| text.contains(words));
+    if is_not_permitted || error.to_string().to_lowercase().contains("unknown command") {
+        return Some(KnownKind::NotPermitted);
+    }
+    (error.code() == Some("WRONGTYPE") || text.contains(WRONG_TYPE)).then_some(KnownKind::WrongType)
+}
+
+/// Returns the cause by which the error can be told from others; its text leaves out in which script it happened.
+fn known(error: &RedisError) -> Option<BoxError> {
+    let kind = known_kind(error)?;
+    let Some(text) = error.detail().filter(|text| !text.contains("args beginning with")) else {
+        return Some(KnownCause { kind, text: without_secrets(error).to_string() }.into());
+    };
+    let code = match kind {
+        KnownKind::NotPermitted => "NOPERM",
+        KnownKind::WrongType => "WRONGTYPE",
+    };
+    let starts = NOT_PERMITTED.iter().chain([&WRONG_TYPE]).filter_map(|words| text.find(words));
+    let text = &text[starts.min().unwrap_or(0)..];
+    let text =
+        text.rsplit_once(", on @").and_then(|(text, _)| text.rsplit_once(" script: ")).map_or(text, |(text, _)| text);
+    let text = text.trim_start_matches(code).trim().trim_end_matches('.');
+    Some(KnownCause { kind, text: format!("{code}: {text}") }.into())
 }
 
 /// How an error of connecting begins; the address and the reason follow.
@@ -222,6 +257,30 @@ mod tests {
         }
         let full = answered("OOM command not allowed when used memory > 'maxmemory'.");
         assert!(matches!(full, CallFailure::OutOfMemory), "{full:?}");
+    }
+
+    #[test]
+    fn what_is_not_permitted_is_known_in_the_words_of_every_server() {
+        let err = ServerErrorKind::ResponseError;
+        let said = |kind, detail: &str| {
+            let error = sorted(kind, detail).to_error("add");
+            (error.is_not_permitted(), error.is_wrong_type(), error.to_string())
+        };
+        let no = "The user executing the script can't run this command or subcommand";
+        let old = format!("Error running script (call to f_1): @user_script:1: @user_script: 1: {no}");
+        let middle = format!("{no} script: 1690, on @user_script:70.");
+        for detail in [&old, &middle] {
+            assert_eq!(said(err, detail), (true, false, format!("add: NOPERM: {no}")), "{detail}");
+        }
+        let new = "ACL failure in script: User ro has no permissions to run the 'lpush' command script: 16, on @user_script:70.";
+        let text = "add: NOPERM: ACL failure in script: User ro has no permissions to run the 'lpush' command";
+        assert_eq!(said(err, new), (true, false, text.to_owned()));
+        let direct = "this user has no permissions to run the 'info' command";
+        assert_eq!(said(ServerErrorKind::NoPerm, direct), (true, false, format!("add: NOPERM: {direct}")));
+        let wrong = "Operation against a key holding the wrong kind of value";
+        let text = (false, true, format!("add: WRONGTYPE: {wrong}"));
+        assert_eq!(said(err, &format!("@user_script:9: WRONGTYPE {wrong}")), text);
+        assert!(!said(err, "user_script:9: attempt to index a nil value").0);
     }
 
     #[test]

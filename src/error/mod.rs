@@ -3,6 +3,7 @@
 
 mod causes;
 mod halt;
+mod known;
 mod partitions;
 mod text;
 
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 pub(crate) use causes::{WithCauses, causes, causes_beyond};
 pub use halt::{FailureKind, Halt};
+pub(crate) use known::{KnownCause, KnownKind};
 pub use partitions::PartitionErrors;
 
 /// The most levels of arrays and objects that a value has which is read, and so one that is written: the limit of the
@@ -182,14 +184,37 @@ impl Error {
     /// Returns whether the same call may succeed later without a change: the server was not reachable, was busy, or its
     /// memory was full.
     ///
-    /// False for [`Error::OutcomeUnknown`], since the first call may have succeeded.
+    /// False for [`Error::OutcomeUnknown`], since the first call may have succeeded, and for what the server does not
+    /// permit.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Redis { .. } | Self::OutOfMemory { .. } | Self::Timeout { .. } => true,
+            Self::Redis { .. } => self.known().is_none(),
+            Self::OutOfMemory { .. } | Self::Timeout { .. } => true,
             Self::Partitions { failed, .. } => failed.iter().all(|(_, error)| error.is_retryable()),
             _ => false,
         }
+    }
+
+    /// Returns whether the server does not have a command that the operation needs, or does not permit it to this user,
+    /// or not with these keys. docs/acl.md of the repository lists the rights that each part of this crate needs.
+    ///
+    /// True for [`Error::NotPermitted`], and for an [`Error::Redis`] by which the server refused a command or a script.
+    #[must_use]
+    pub fn is_not_permitted(&self) -> bool {
+        matches!(self, Self::NotPermitted { .. }) || self.known() == Some(KnownKind::NotPermitted)
+    }
+
+    /// Returns whether a key of the queue holds another type than queues store there, so that the server refused the
+    /// operation: the key belongs to something else.
+    #[must_use]
+    pub fn is_wrong_type(&self) -> bool {
+        self.reason() == Some(Reason::WrongType) || self.known() == Some(KnownKind::WrongType)
+    }
+
+    fn known(&self) -> Option<KnownKind> {
+        let Self::Redis { cause, .. } = self else { return None };
+        cause.downcast_ref::<KnownCause>().map(|known| known.kind)
     }
 
     /// Returns the server's refusal, if this is one.
@@ -382,5 +407,16 @@ mod tests {
         }
         assert_eq!(Reason::from_code(0), Ok(()));
         assert_eq!(Reason::from_code(-99), Err(Reason::Unknown(-99)));
+    }
+
+    #[test]
+    fn what_the_server_does_not_permit_is_not_tried_again() {
+        let of = |kind| Error::Redis { op: "add", cause: KnownCause { kind, text: "no".to_owned() }.into() };
+        let told = |error: Error| (error.is_retryable(), error.is_not_permitted(), error.is_wrong_type());
+        assert_eq!(told(of(KnownKind::NotPermitted)), (false, true, false));
+        assert_eq!(told(of(KnownKind::WrongType)), (false, false, true));
+        assert_eq!(told(Error::refused("add", "7", Reason::WrongType)), (false, false, true));
+        assert_eq!(told(Error::NotPermitted { op: "workers", command: "CLIENT LIST" }), (false, true, false));
+        assert_eq!(told(Error::Redis { op: "add", cause: "connection refused".into() }), (true, false, false));
     }
 }

@@ -57,11 +57,9 @@ impl From<oxmq::Error> for Failure {
             oxmq::Error::NotPermitted { command: "SCAN", .. } => {
                 "Without this right name the queues, as in `oxmq queues mails photos`"
             }
-            oxmq::Error::NotPermitted { .. } => "docs/acl.md says which rights this needs",
-            // Refusals within a script come as the server words them.
-            _ if text.contains("NoPerm") => "docs/acl.md says which rights this needs",
-            _ if text.contains("WRONGTYPE") => {
-                "a key of the queue holds something else than queues store there; `oxmq doctor` says which"
+            error if error.is_not_permitted() => "docs/acl.md says which rights this needs",
+            error if error.is_wrong_type() => {
+                "A key of the queue holds something else than queues store there; `oxmq doctor` says which"
             }
             _ => return Self::new(ERROR, text),
         };

@@ -116,10 +116,15 @@ impl From<Error> for Problem {
                 "It is unknown whether this was done",
                 "The connection to Redis broke before the answer came. Check the result before you try again.",
             ),
-            Error::NotPermitted { .. } => Self::new(
+            error if error.is_not_permitted() => Self::new(
                 StatusCode::BAD_GATEWAY,
                 "Redis does not permit that",
                 "The user that this dashboard connects as lacks a permission in Redis.",
+            ),
+            error if error.is_wrong_type() => Self::new(
+                StatusCode::BAD_GATEWAY,
+                "A key holds something else than queues store there",
+                "It belongs to something else, or was written by hand. The doctor says which key it is.",
             ),
             _ => Self::new(
                 StatusCode::BAD_GATEWAY,

@@ -153,6 +153,11 @@ struct Ended {
 /// After a failed step the run tries again a second later, this many times in a row: a broken connection may come back.
 const PATIENCE: u32 = 5;
 
+/// Returns whether another try would end in the same way.
+fn is_final(error: &oxmq::Error) -> bool {
+    matches!(error, oxmq::Error::InvalidOption { .. }) || error.is_not_permitted() || error.is_wrong_type()
+}
+
 /// Runs the action to its end, or until Ctrl-C, with a progress bar on a terminal.
 async fn watch(global: &Global, action: BulkAction, places: u64, what: &'static str) -> Outcome<Ended> {
     let mut run = action.start()?;
@@ -176,7 +181,7 @@ async fn watch(global: &Global, action: BulkAction, places: u64, what: &'static 
                 broken = 0;
                 bar.set_position(step.looked_at.min(places));
             }
-            Err(error) if broken < PATIENCE && !matches!(error, oxmq::Error::InvalidOption { .. }) => {
+            Err(error) if broken < PATIENCE && !is_final(&error) => {
                 broken += 1;
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
@@ -197,26 +202,14 @@ fn finish(global: &Global, ended: &Ended, verb: Verb) -> Outcome {
             "stoppedAt": ended.stopped_at, "problem": ended.problem,
         }));
     } else {
-        say::line(format!("{} {}", say::jobs(report.done), verb.done));
-        if report.moved_on > 0 {
-            say::line(format!(
-                "{} had left their state in the meantime, and were left alone",
-                say::jobs(report.moved_on)
-            ));
-        }
-        let mut reasons: BTreeMap<String, Vec<&str>> = BTreeMap::new();
-        for (id, why) in &report.refusals {
-            reasons.entry(why.to_string()).or_default().push(id);
-        }
-        for (why, ids) in reasons {
-            let some = ids.iter().take(5).map(|id| say::short(id, 40)).collect::<Vec<_>>().join(", ");
-            say::line(format!("{} not: {why} ({some}{})", ids.len(), if ids.len() > 5 { ", …" } else { "" }));
-        }
+        told_of(report, verb).iter().for_each(say::line);
     }
     if let Some(problem) = &ended.problem {
+        if report.done == 0 {
+            return Err(Failure::new(ERROR, problem));
+        }
         let how = ended.stopped_at.as_ref().map_or_else(String::new, |cursor| format!("; --after {cursor} goes on"));
-        let code = if report.done > 0 { IN_PART } else { ERROR };
-        return Err(Failure::new(code, format!("it failed half-way: {problem}{how}")));
+        return Err(Failure::new(IN_PART, format!("it failed half-way: {problem}{how}")));
     }
     if let Some(cursor) = &ended.stopped_at {
         return Err(Failure::new(STOPPED, format!("stopped; continue with --after {cursor}")));
@@ -225,6 +218,30 @@ fn finish(global: &Global, ended: &Ended, verb: Verb) -> Outcome {
         return Err(Failure::new(IN_PART, String::new()));
     }
     Ok(())
+}
+
+/// Says what became of the jobs.
+fn told_of(report: &BulkReport, verb: Verb) -> Vec<String> {
+    let mut lines = vec![format!("{} {}", say::jobs(report.done), verb.done)];
+    if report.moved_on > 0 {
+        lines.push(format!("{} had left their state in the meantime, and were left alone", say::jobs(report.moved_on)));
+    }
+    if report.unknown > 0 {
+        lines.push(format!(
+            "{} perhaps {}: the connection broke before the answer came; the same call again finds those that were not",
+            say::jobs(report.unknown),
+            verb.done
+        ));
+    }
+    let mut reasons: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for (id, why) in &report.refusals {
+        reasons.entry(why.to_string()).or_default().push(id);
+    }
+    for (why, ids) in reasons {
+        let some = ids.iter().take(5).map(|id| say::short(id, 40)).collect::<Vec<_>>().join(", ");
+        lines.push(format!("{} not: {why} ({some}{})", ids.len(), if ids.len() > 5 { ", …" } else { "" }));
+    }
+    lines
 }
 
 /// Returns the state of a job, without searching a whole list.
@@ -292,4 +309,22 @@ pub(crate) async fn consent(global: &Global, consent: &Consent, what: &str) -> O
         return Ok(false);
     }
     say::confirm(what, consent.yes).await.map(|()| true)
+}
+
+#[cfg(test)]
+mod tests {
+    use oxmq::error::Reason;
+
+    use super::*;
+
+    #[test]
+    fn what_did_not_become_of_jobs_is_told_too() {
+        let mut report = BulkReport::default();
+        (report.done, report.moved_on, report.unknown, report.refused) = (7, 1, 4, 1);
+        report.refusals = vec![("odd".to_owned(), Reason::PartOfFlow)];
+        let lines = told_of(&report, Verb { would: "move", done: "moved" });
+        assert_eq!((lines.len(), &*lines[0]), (4, "7 jobs moved"));
+        assert!(lines[2].starts_with("4 jobs perhaps moved: the connection broke"), "{lines:?}");
+        assert!(lines[3].ends_with("which it would lose (odd)"), "{lines:?}");
+    }
 }
