@@ -73,22 +73,21 @@ pub(super) async fn examine(
     let waiting = counts.waiting + counts.prioritized + counts.paused;
     let oldest = summary.oldest.as_ref().map_or(0, |(_, since)| now.saturating_sub(*since));
     if workers == Some(0) && waiting > 0 && oldest > LATE_MS {
-        let detail = format!("{waiting} jobs wait, one for {} minutes, and no worker is connected", oldest / 60_000);
+        let minutes = oldest / 60_000;
+        let who = if waiting == 1 { "1 job waits".to_owned() } else { format!("{waiting} jobs wait, one") };
+        let detail = format!("{who} for {minutes} minutes, and no worker is connected");
         add(report, FindingKind::NoWorker, waiting, detail);
     }
     let overdue = summary.due.map_or(0, |due| now.saturating_sub(due));
     if overdue > LATE_MS && !summary.is_paused {
         let count = engine.get_delayed_count(now).await?;
-        add(
-            report,
-            FindingKind::OverdueJobs,
-            count,
-            format!("{count} delayed jobs are due, one for {} minutes", overdue / 60_000),
-        );
+        let who =
+            if count == 1 { "1 delayed job is due".to_owned() } else { format!("{count} delayed jobs are due, one") };
+        add(report, FindingKind::OverdueJobs, count, format!("{who} for {} minutes", overdue / 60_000));
     }
     if counts.paused > 0 && !summary.is_paused {
-        let detail =
-            format!("{} jobs are in the list `paused` of version 5, and the queue is not paused", counts.paused);
+        let who = if counts.paused == 1 { "1 job is".to_owned() } else { format!("{} jobs are", counts.paused) };
+        let detail = format!("{who} in the list `paused` of version 5, and the queue is not paused");
         add(report, FindingKind::PausedList, counts.paused, detail);
     }
     let finished = counts.completed + counts.failed;

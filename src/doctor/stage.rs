@@ -46,6 +46,7 @@ impl fmt::Display for Stage {
         match self {
             Self::Queue { name, number, of } => write!(f, "queue {number} of {of}: {name}"),
             Self::Keys { looked_at, of } => write!(f, "keys of the server: {looked_at} of {of} at most"),
+            Self::SecondLook { suspects: 1 } => f.write_str("a second look at 1 place"),
             Self::SecondLook { suspects } => write!(f, "a second look at {suspects} places"),
         }
     }

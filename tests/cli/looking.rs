@@ -282,3 +282,40 @@ async fn strange_jobs_are_shown_in_order() {
     assert!(oxmq(&on, "resume q").await.ok().contains("q is not paused"));
     assert_eq!(oxmq(&on, "clean q").await.code, 2);
 }
+
+/// Before, each row of a table took two lines of a terminal of 80 columns, and `top` cut the first digits of numbers.
+#[tokio::test]
+async fn narrow_terminals_show_whole_rows_and_whole_numbers() {
+    let on = Fixture::new().await;
+    let fill = "redis.call('HSET', KEYS[1] .. 'meta', 'opts.maxLenEvents', '10000')
+                for n = 1, 12345 do redis.call('ZADD', KEYS[1] .. 'delayed', n, 'd' .. n) end
+                redis.call('HSET', KEYS[1] .. 'd1', 'name', 'a name that is long enough to be cut', 'data', ARGV[1],
+                  'opts', '{}', 'timestamp', ARGV[2])";
+    let mut eval = redis::cmd("EVAL");
+    let an_hour_ago = crate::common::time::now_ms() - 3_700_000;
+    eval.arg(fill).arg(1).arg(on.key("")).arg(format!("\"{}\"", "x".repeat(100))).arg(an_hour_ago);
+    eval.exec_async(&mut on.redis.clone()).await.unwrap();
+    for (width, words) in [(80, "jobs q --id d1"), (60, "jobs q --id d1"), (60, "queues"), (50, "queues")] {
+        let url = shared_server().url();
+        let command = format!("--url {url} --prefix {} {words}; echo ended; exec cat", on.prefix);
+        let terminal = top::Terminal::with(width, 20, "TERM=screen-256color", &command);
+        let screen = terminal.shows("ended").await;
+        let rows: Vec<&str> = screen.lines().take_while(|line| *line != "ended").collect();
+        assert_eq!(rows.len(), 2, "{width} {words}:\n{screen}");
+        assert!(rows[1].starts_with(if words == "queues" { "q " } else { "d1 " }), "{width} {words}:\n{screen}");
+    }
+    let words = format!("--url {} --prefix {} top", shared_server().url(), on.prefix);
+    for (width, is_shown) in [(80, true), (60, false), (30, false)] {
+        let terminal = top::Terminal::with(width, 20, "TERM=screen-256color", &words);
+        let screen = terminal.shows("\nq ").await;
+        assert_eq!(screen.contains("12,345"), is_shown, "{width}:\n{screen}");
+        let head: Vec<&str> = screen.lines().nth(1).unwrap().split_whitespace().collect();
+        let known = ["QUEUE", "WAITING", "ACTIVE", "DELAYED", "FAILED", "DONE/MIN", "OLDEST", "WORKERS"];
+        assert!(head.iter().all(|name| known.contains(name)), "{width}:\n{screen}");
+        assert!(head.contains(&"WAITING") && head.contains(&"DELAYED") == is_shown, "{width}:\n{screen}");
+    }
+    let terminal = top::Terminal::with(60, 20, "TERM=screen-256color", &words);
+    terminal.shows("\nq ").await;
+    terminal.press("Enter");
+    terminal.shows("7 k 0").await;
+}

@@ -20,6 +20,8 @@ async fn the_server_is_taken_from_option_environment_or_file() {
     assert_eq!(code(in_dir().env("OXMQ_URL", &url)), 0);
     assert_eq!(code(in_dir().env("REDIS_URL", &url)), 0);
     assert_eq!(code(in_dir().env("OXMQ_URL", &url).env("REDIS_URL", "redis://127.0.0.1:1")), 0);
+    // An empty variable counts as none.
+    assert_eq!(code(in_dir().env("OXMQ_URL", "").env("REDIS_URL", &url)), 0);
     assert_eq!(code(in_dir().args(["--profile", "night"])), 0);
     assert_eq!(code(in_dir().env("OXMQ_PROFILE", "night").env("REDIS_URL", "redis://127.0.0.1:1")), 0);
     assert_eq!(code(in_dir().args(["--profile", "day"])), 3);
@@ -28,6 +30,12 @@ async fn the_server_is_taken_from_option_environment_or_file() {
     std::fs::write(&file, "url = redis://:geheim@x\n").unwrap();
     let refused = ran(in_dir().arg("queues"), "");
     assert!(refused.code == 1 && !refused.err.contains("geheim"), "{refused:?}");
+    std::fs::write(&file, "url = \"redis://:geheim@x\"\n\nurls = 5\n").unwrap();
+    let refused = ran(in_dir().arg("queues"), "");
+    assert!(
+        refused.err.contains("config.toml: line 3: unknown field") && !refused.err.contains("geheim"),
+        "{refused:?}"
+    );
     let refused = ran(command().args(["--url", "rediss://:geheim@127.0.0.1:1", "queues"]), "");
     assert!([1, 2].contains(&refused.code) && !refused.err.contains("geheim"), "{refused:?}");
     std::fs::remove_dir_all(dir).unwrap();

@@ -152,7 +152,7 @@ async fn a_tiny_screen_shows_what_fits() {
     let terminal = Terminal::open(&on, 20, 5, "TERM=screen-256color");
     terminal.shows("mails").await;
     terminal.press("Enter");
-    terminal.shows("1* wait").await;
+    terminal.shows("1* w").await;
     terminal.press("5");
     terminal.shows("40 failed").await;
     terminal.tmux(&["resize-window", "-x", "100", "-y", "30"]);

@@ -49,18 +49,25 @@ fn read_file(global: &Global) -> Outcome<Profile> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && !must_exist => String::new(),
         Err(error) => return Err(Failure::about(path.display(), error)),
     };
-    // The text of the parser's error repeats the line, which may hold a password.
-    let file: File = toml::from_str(&text).map_err(|error| Failure::about(path.display(), error.message()))?;
+    let file: File = toml::from_str(&text).map_err(|error| Failure::about(path.display(), in_line(&error, &text)))?;
     let base = Profile { url: file.url, prefix: file.prefix };
     let Some(name) = &global.profile else { return Ok(base) };
     let profile = file.profiles.get(name).cloned().ok_or_else(|| Failure::no_such("profile", name))?;
     Ok(Profile { url: profile.url.or(base.url), prefix: profile.prefix.or(base.prefix) })
 }
 
+/// Says in which line an error is. The error's own text would repeat the line, which may hold a password.
+fn in_line(error: &toml::de::Error, text: &str) -> String {
+    let before = error.span().and_then(|span| text.get(..span.start));
+    before.map_or_else(String::new, |before| format!("line {}: ", before.matches('\n').count() + 1)) + error.message()
+}
+
 /// Connects, with the URL and prefix from the command line, the environment or the file.
 pub(crate) async fn client(global: &Global) -> Outcome<Client> {
     let file = read_file(global)?;
-    let from_environment = || ["OXMQ_URL", "REDIS_URL"].into_iter().find_map(|name| std::env::var(name).ok());
+    // As elsewhere, an empty variable counts as none.
+    let variable = |name| std::env::var(name).ok().filter(|url| !url.is_empty());
+    let from_environment = || ["OXMQ_URL", "REDIS_URL"].into_iter().find_map(variable);
     // A requested profile takes precedence over the environment.
     let asked = global.profile.as_ref().and(file.url.clone());
     let url = global.url.clone().or(asked).or_else(from_environment).or(file.url);

@@ -137,13 +137,13 @@ pub(crate) enum Column {
     Right,
 }
 
-/// Prints a table with its head. On a terminal that is too narrow, the last column is cut.
+/// Prints a table with its head. On a terminal that is too narrow, texts in it are cut.
 pub(crate) fn table(head: &[(&str, Column)], rows: &[Vec<String>]) {
     table_without(head, rows, &[]);
 }
 
-/// Prints a table; on a terminal that is too narrow it leaves out the columns that are `least` needed, the first of them
-/// first, and then cuts the last one.
+/// Prints a table; on a terminal that is too narrow it cuts texts, and leaves out the columns that are `least` needed, the
+/// first of them first.
 pub(crate) fn table_without(head: &[(&str, Column)], rows: &[Vec<String>], least: &[&str]) {
     for text in lines_of(head, rows, least, terminal_width()) {
         line(text);
@@ -161,24 +161,34 @@ fn terminal_width() -> Option<usize> {
 /// The least that a column is cut to.
 const NARROWEST: usize = 10;
 
-fn lines_of(head: &[(&str, Column)], rows: &[Vec<String>], least: &[&str], most: Option<usize>) -> Vec<String> {
-    let width_of = |i: usize| rows.iter().map(|row| row[i].width()).chain([head[i].0.width()]).max().unwrap_or(0);
-    let mut columns: Vec<(usize, usize)> = (0..head.len()).map(|i| (i, width_of(i))).collect();
+/// Returns the shown columns with their widths. Where there is too little room, texts are cut: the last column first, and
+/// the first one last, since who reads a name or an id wants to use it. If that is not enough, columns are left out.
+fn fitted(head: &[(&str, Column)], widths: &[usize], least: &[&str], most: usize) -> Vec<(usize, usize)> {
     let whole =
         |columns: &[(usize, usize)]| columns.iter().map(|(_, width)| width + 2).sum::<usize>().saturating_sub(2);
-    if let Some(most) = most {
-        for name in least {
-            if whole(&columns) > most {
-                columns.retain(|(i, _)| head[*i].0 != *name);
-            }
-        }
-        let over = whole(&columns).saturating_sub(most);
-        if let Some((_, width)) = columns.last_mut()
-            && over > 0
-        {
-            *width = width.saturating_sub(over).max(NARROWEST.min(*width));
+    let narrow = |(i, width): (usize, usize)| match head[i].1 {
+        Column::Left if i > 0 => (i, width.min(NARROWEST)),
+        _ => (i, width),
+    };
+    let mut columns: Vec<(usize, usize)> = widths.iter().copied().enumerate().collect();
+    for name in least {
+        if whole(&columns.iter().copied().map(narrow).collect::<Vec<_>>()) > most {
+            columns.retain(|(i, _)| head[*i].0 != *name);
         }
     }
+    let mut over = whole(&columns).saturating_sub(most);
+    for (_, width) in columns.iter_mut().rev().filter(|(i, _)| head[*i].1 == Column::Left) {
+        let cut = over.min(width.saturating_sub(NARROWEST));
+        *width -= cut;
+        over -= cut;
+    }
+    columns
+}
+
+fn lines_of(head: &[(&str, Column)], rows: &[Vec<String>], least: &[&str], most: Option<usize>) -> Vec<String> {
+    let width_of = |i: usize| rows.iter().map(|row| row[i].width()).chain([head[i].0.width()]).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..head.len()).map(width_of).collect();
+    let columns = fitted(head, &widths, least, most.unwrap_or(usize::MAX));
     let shown = |cell: &dyn Fn(usize) -> String| {
         let mut text = String::new();
         for (place, (i, width)) in columns.iter().enumerate() {
@@ -322,6 +332,10 @@ mod tests {
         let lines = lines_of(&head, &rows, &["N"], Some(20));
         assert_eq!(lines, ["ID     TEXT", "漢字   x", "abcde  a longer tex…"]);
         assert!(lines.iter().all(|line| line.width() <= 20));
+        // With more room a column stays, and with less the first is cut too.
+        assert_eq!(lines_of(&head, &rows, &["N"], Some(21))[2], "abcde  20  a longer …");
+        let rows = [["a name that is long", "1", "a longer text than fits"].map(str::to_owned).to_vec()];
+        assert_eq!(lines_of(&head, &rows, &["N"], Some(24))[1], "a name that…  a longer …");
     }
 
     #[test]

@@ -127,7 +127,7 @@ fn show(queue: &AnyQueue, rows: &[Vec<String>]) {
         ("ATTEMPTS", Column::Right),
         ("DATA OR REASON", Column::Left),
     ];
-    say::table(&head, rows);
+    say::table_without(&head, rows, &["ATTEMPTS", "ADDED"]);
 }
 
 fn row(job: &AnyJob, state: JobState) -> Vec<String> {

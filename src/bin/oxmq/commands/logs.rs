@@ -18,6 +18,9 @@ pub(crate) async fn run(global: &Global, args: Logs) -> Outcome {
     if first.count == 0 && queue.get_job(&args.id).await?.is_none() {
         return Err(Failure::no_such("job", &args.id));
     }
+    if first.count == 0 && !global.json {
+        eprintln!("its log is empty");
+    }
     let all = i64::try_from(first.count).unwrap_or(i64::MAX);
     let mut from = args.lines.map_or(0, |lines| (all - i64::from(lines)).max(0));
     while from < all {

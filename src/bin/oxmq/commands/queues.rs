@@ -29,7 +29,7 @@ pub(crate) async fn run(global: &Global, args: Queues) -> Outcome {
         return Err(none(global));
     } else if !found.queues.is_empty() {
         let rows: Vec<Vec<String>> = found.queues.iter().map(|queue| row(queue, workers_of(&queue.name))).collect();
-        say::table_without(&HEAD, &rows, &["RUN", "WAIT", "COMPLETED", "CHILDREN", "DELAYED"]);
+        say::table_without(&HEAD, &rows, &LEAST);
     }
     all_were_read(&found, names.len())
 }
@@ -55,6 +55,9 @@ const HEAD: [(&str, Column); 13] = [
     ("WORKERS", Column::Right),
     ("", Column::Left),
 ];
+
+/// The columns that a narrow terminal leaves out, the first of them first.
+const LEAST: [&str; 7] = ["RUN", "WAIT", "COMPLETED", "CHILDREN", "DELAYED", "DONE/MIN", "ACTIVE"];
 
 /// The queues of these names, as far as there are such and they can be read.
 struct Found {

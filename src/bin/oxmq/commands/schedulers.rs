@@ -34,6 +34,10 @@ pub(crate) async fn run(global: &Global, args: Schedulers) -> Outcome {
         found.iter().for_each(|scheduler| show_json(name, scheduler));
         return Ok(());
     }
+    if found.is_empty() {
+        eprintln!("no job scheduler in '{}'", say::clean(name));
+        return Ok(());
+    }
     let rows: Vec<Vec<String>> = found.iter().map(row).collect();
     say::table(&HEAD, &rows);
     say_rest(rows.len(), all);

@@ -16,6 +16,31 @@ use crate::say;
 /// From this width on, the times are shown too.
 const WIDE: u16 = 110;
 
+/// The least that the name of a queue takes.
+const QUEUE_WIDTH: u16 = 16;
+
+/// The columns of the queues, with their widths; the name takes what is left.
+const COLUMNS: [(&str, u16); 12] = [
+    ("QUEUE", QUEUE_WIDTH),
+    ("WAITING", 9),
+    ("ACTIVE", 7),
+    ("DELAYED", 8),
+    ("FAILED", 8),
+    ("DONE/MIN", 8),
+    ("OLDEST", 8),
+    ("WORKERS", 7),
+    ("COMPLETED", 11),
+    ("WAIT", 8),
+    ("RUN", 8),
+    ("VERSION", 18),
+];
+
+/// How many of them a screen shows that is not [`WIDE`].
+const NARROW_COLUMNS: usize = 8;
+
+/// The columns that a narrower screen leaves out, the first of them first.
+const LEAST: [&str; 6] = ["DONE/MIN", "DELAYED", "ACTIVE", "OLDEST", "FAILED", "WORKERS"];
+
 /// The columns that hold no numbers.
 const LEFT: [&str; 2] = ["QUEUE", "VERSION"];
 
@@ -100,38 +125,23 @@ fn queues(frame: &mut Frame, app: &mut App, area: Rect) {
     let charts = if area.height < 12 { 0 } else { 6 };
     let [list, charts] = Layout::vertical([Constraint::Min(1), Constraint::Length(charts)]).areas(area);
     app.rows = usize::from(list.height.saturating_sub(1)).max(1);
-    let is_wide = area.width >= WIDE;
-    let mut names = vec!["QUEUE", "WAITING", "ACTIVE", "DELAYED", "FAILED", "DONE/MIN", "OLDEST", "WORKERS"];
-    let mut widths = vec![
-        Constraint::Min(16),
-        Constraint::Length(9),
-        Constraint::Length(7),
-        Constraint::Length(8),
-        Constraint::Length(8),
-        Constraint::Length(8),
-        Constraint::Length(8),
-        Constraint::Length(7),
-    ];
-    if is_wide {
-        names.extend(["COMPLETED", "WAIT", "RUN", "VERSION"]);
-        widths.extend([Constraint::Length(11), Constraint::Length(8), Constraint::Length(8), Constraint::Length(18)]);
-    }
-    let others: u16 =
-        widths[1..].iter().map(|width| if let Constraint::Length(width) = width { width + 1 } else { 0 }).sum();
-    let longest = usize::from(area.width.saturating_sub(others).max(16));
+    let columns = columns(area.width);
+    let others: u16 = columns[1..].iter().map(|(_, width)| width + 1).sum();
+    let longest = usize::from(area.width.saturating_sub(others).max(QUEUE_WIDTH));
     let place = app.place();
     // Of ten thousand queues only the visible ones are drawn.
     let from = place.saturating_sub(place % app.rows);
-    let rows = app.shown().skip(from).take(app.rows).map(|queue| row(queue, app, longest, is_wide));
+    let rows = app.shown().skip(from).take(app.rows).map(|queue| row(queue, app, longest, &columns));
+    let name_of = |(name, _): &(&'static str, u16)| match LEFT.contains(name) {
+        true => Cell::new(*name),
+        false => right((*name).to_owned()),
+    };
+    let widths = columns.iter().enumerate().map(|(i, (_, width))| match i {
+        0 => Constraint::Min(*width),
+        _ => Constraint::Length(*width),
+    });
     let table = Table::new(rows.collect::<Vec<_>>(), widths)
-        .header(
-            Row::new(
-                names
-                    .into_iter()
-                    .map(|name| if LEFT.contains(&name) { Cell::new(name) } else { right(name.to_owned()) }),
-            )
-            .style(head()),
-        )
+        .header(Row::new(columns.iter().map(name_of)).style(head()))
         .row_highlight_style(chosen());
     let mut state = TableState::new().with_selected(Some(place - from));
     frame.render_stateful_widget(table, list, &mut state);
@@ -142,33 +152,42 @@ fn queues(frame: &mut Frame, app: &mut App, area: Rect) {
     }
 }
 
-fn row(queue: &QueueOverview, app: &App, longest: usize, is_wide: bool) -> Row<'static> {
+/// Returns the columns that fit, with their widths: of a number that is cut nobody could tell that it is.
+fn columns(width: u16) -> Vec<(&'static str, u16)> {
+    let shown = if width >= WIDE { &COLUMNS[..] } else { &COLUMNS[..NARROW_COLUMNS] };
+    let mut columns = shown.to_vec();
+    for least in LEAST {
+        let needed: u16 = columns.iter().map(|(_, width)| width + 1).sum();
+        if needed > width + 1 {
+            columns.retain(|(name, _)| *name != least);
+        }
+    }
+    columns
+}
+
+fn row(queue: &QueueOverview, app: &App, longest: usize, columns: &[(&'static str, u16)]) -> Row<'static> {
     let counts = &queue.counts;
     let workers = app.workers.as_ref().map(|all| all.get(&queue.name).copied().unwrap_or(0));
     let mark = if queue.is_paused { " (paused)" } else { "" };
     let name = say::short(&queue.name, longest.saturating_sub(mark.len())) + mark;
     let lacks_workers = workers == Some(0) && queue.waiting() > 0;
-    let mut cells = vec![
-        Cell::new(name),
-        number(queue.waiting()),
-        number(counts.active),
-        number(counts.delayed),
-        number(counts.failed).style(if counts.failed > 0 { colour(Color::Red) } else { Style::new() }),
-        right(queue.completed.per_minute(5).map_or_else(|| "-".to_owned(), |rate| format!("{rate:.1}"))),
-        right(age(queue)),
-        right(workers.map_or_else(|| "?".to_owned(), |n| n.to_string())).style(if lacks_workers {
-            colour(Color::Yellow)
-        } else {
-            Style::new()
-        }),
-    ];
-    if is_wide {
-        cells.push(number(counts.completed));
-        cells.push(right(span(queue.times.wait_median)));
-        cells.push(right(span(queue.times.run_median)));
-        cells.push(Cell::new(say::short(queue.version.as_deref().unwrap_or("-"), 18)));
-    }
-    Row::new(cells)
+    let yellow = if lacks_workers { colour(Color::Yellow) } else { Style::new() };
+    let red = if counts.failed > 0 { colour(Color::Red) } else { Style::new() };
+    let cell = |(column, width): &(&'static str, u16)| match *column {
+        "QUEUE" => Cell::new(name.clone()),
+        "WAITING" => number(queue.waiting()),
+        "ACTIVE" => number(counts.active),
+        "DELAYED" => number(counts.delayed),
+        "FAILED" => number(counts.failed).style(red),
+        "DONE/MIN" => right(queue.completed.per_minute(5).map_or_else(|| "-".to_owned(), |rate| format!("{rate:.1}"))),
+        "OLDEST" => right(age(queue)),
+        "WORKERS" => right(workers.map_or_else(|| "?".to_owned(), |n| n.to_string())).style(yellow),
+        "COMPLETED" => number(counts.completed),
+        "WAIT" => right(span(queue.times.wait_median)),
+        "RUN" => right(span(queue.times.run_median)),
+        _ => Cell::new(say::short(queue.version.as_deref().unwrap_or("-"), usize::from(*width))),
+    };
+    Row::new(columns.iter().map(cell))
 }
 
 fn age(queue: &QueueOverview) -> String {
@@ -211,9 +230,9 @@ fn jobs(frame: &mut Frame, app: &mut App, area: Rect) {
         };
         Line::raw(STATES.iter().enumerate().map(tab).collect::<Vec<_>>().join("  "))
     };
-    let whole = tabs(|state| state.as_str());
-    let fits = whole.width() <= usize::from(bar.width);
-    frame.render_widget(if fits { whole } else { tabs(brief) }, bar);
+    let fits = |line: &Line| line.width() <= usize::from(bar.width);
+    let line = [tabs(|state| state.as_str()), tabs(brief)].into_iter().find(fits).unwrap_or_else(|| tabs(initial));
+    frame.render_widget(line, bar);
     let from = place.saturating_sub(place % app.rows);
     let rows = jobs.iter().skip(from).take(app.rows).map(|job| {
         let cells = [&job.name, &job.added, &job.tries, &job.text];
@@ -242,6 +261,19 @@ fn brief(state: &JobState) -> &'static str {
         JobState::Completed => "done",
         JobState::WaitingChildren => "kids",
         state => state.as_str(),
+    }
+}
+
+/// Names a state in as few letters as tell it from the others, for a very narrow screen.
+fn initial(state: &JobState) -> &'static str {
+    match state {
+        JobState::Waiting => "w",
+        JobState::Active => "a",
+        JobState::Delayed => "d",
+        JobState::Prioritized => "p",
+        JobState::Failed => "f",
+        JobState::Completed => "c",
+        _ => "k",
     }
 }
 
