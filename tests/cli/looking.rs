@@ -155,6 +155,22 @@ async fn a_reader_that_ends_early_is_no_error() {
     }
 }
 
+/// Before, all but `export` ended as if everything had been written.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn what_cannot_be_written_is_an_error() {
+    let on = Fixture::new().await;
+    on.add_many(3).await;
+    for words in ["queues", "jobs q", "jobs q --json", "show q 1", "export q", "tail q --from 0 --no-follow", "man"] {
+        let mut command = command();
+        command.args(["--url", &shared_server().url(), "--prefix", &on.prefix]).args(words.split(' '));
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let ended = tokio::task::spawn_blocking(move || command.stdout(full).output().unwrap()).await.unwrap();
+        let err = String::from_utf8_lossy(&ended.stderr);
+        assert!(ended.status.code() == Some(1) && err.contains("No space left"), "{words}: {ended:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_flow_is_a_tree_and_says_why_it_waits() {
     let on = Fixture::new().await;

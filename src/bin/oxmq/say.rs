@@ -54,11 +54,16 @@ pub(crate) fn short(text: &str, most: usize) -> String {
     out
 }
 
-/// Prints a line, without anything that a terminal obeys, whoever has written it. If nobody reads any more, as with `head`, the process ends normally.
+/// Prints a line, without anything that a terminal obeys, whoever has written it. If nobody reads any more, as with `head`,
+/// the process ends normally; if it cannot be written, as on a full disk, it ends with an error.
 pub(crate) fn line(text: impl AsRef<str>) {
     let mut out = std::io::stdout().lock();
-    if writeln!(out, "{}", clean(text.as_ref())).is_err() {
-        std::process::exit(0);
+    if let Err(error) = writeln!(out, "{}", clean(text.as_ref())) {
+        let failure = Failure::from(error);
+        if failure.code != 0 {
+            eprintln!("oxmq: {}", failure.text);
+        }
+        std::process::exit(failure.code.into());
     }
 }
 
