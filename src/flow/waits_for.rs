@@ -207,7 +207,7 @@ impl fmt::Display for WaitsFor {
         let Self { state, pending, processed, ignored, failed, .. } = self;
         write!(f, "{state}: {processed} children completed, {pending} pending, {failed} failed, {ignored} ignored")?;
         if let Some(reason) = &self.deferred_failure {
-            write!(f, "\n  it fails when a worker takes it: {reason}")?;
+            write!(f, "\n  it fails when a worker takes it: {}", OneLine(reason))?;
         }
         // A parent that fails with one child ends before its others do; and a child may be added to one that has ended.
         let has_ended = matches!(state, JobState::Completed | JobState::Failed);
@@ -239,13 +239,26 @@ impl fmt::Display for WaitsFor {
 
 impl fmt::Display for WaitedChild {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}, ", self.queue, self.id)?;
+        write!(f, "{}:{}, ", OneLine(&self.queue), OneLine(&self.id))?;
         match self.state {
             None => write!(f, "which does not exist any more")?,
             Some(state) => write!(f, "which is {state}")?,
         }
         if let Some(reason) = &self.failed_reason {
-            write!(f, " ({reason})")?;
+            write!(f, " ({})", OneLine(reason))?;
+        }
+        Ok(())
+    }
+}
+
+/// Writes a text that others chose on one line: behind a line break it could look like a line of this crate.
+struct OneLine<'a>(&'a str);
+
+impl fmt::Display for OneLine<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, line) in self.0.lines().enumerate() {
+            f.write_str(if n > 0 { " " } else { "" })?;
+            f.write_str(line.trim())?;
         }
         Ok(())
     }
@@ -297,6 +310,18 @@ mod tests {
         why.state = JobState::Completed;
         let expected = "completed: 0 children completed, 2 pending, 0 failed, 0 ignored\n  \
                         has ended without waiting for bull:q:1, which is active\n  and for 1 more";
+        assert_eq!(why.to_string(), expected);
+    }
+
+    #[test]
+    fn a_reason_makes_no_lines_of_its_own() {
+        let mut why = waits(1, &[Some(JobState::Failed)]);
+        why.pending_children[0].failed_reason = Some("boom\n  nothing will release it".into());
+        why.deferred_failure = Some("child\r\nfailed".into());
+        let expected = "waiting-children: 0 children completed, 1 pending, 0 failed, 0 ignored\n  \
+                        it fails when a worker takes it: child failed\n  \
+                        waits for bull:q:1, which is failed (boom nothing will release it)\n  \
+                        nothing will release it: retry or remove the children that failed or are gone, or remove their dependency";
         assert_eq!(why.to_string(), expected);
     }
 
