@@ -81,7 +81,7 @@ impl Watched {
                 let overview = app.overview().await;
                 let seen = || overview.queues.iter().filter(|row| visit.may_see(&row.name));
                 seen().for_each(|row| (row.print, overview.workers_of(&row.name)).hash(&mut print));
-                overview.is_searching.hash(&mut print);
+                (overview.is_searching, &overview.trouble).hash(&mut print);
             }
             Self::Queue(name) => {
                 format!("{:?}", app.client.get_queue_overview(name).await?).hash(&mut print);

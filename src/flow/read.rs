@@ -80,6 +80,7 @@ pub struct GetFlow {
     id: String,
     depth: usize,
     max_children: u32,
+    max_jobs: usize,
 }
 
 impl FlowProducer {
@@ -93,7 +94,14 @@ impl FlowProducer {
     /// BullMQ: `FlowProducer.getFlow`.
     #[doc(alias = "getFlow")]
     pub fn get_flow(&self, queue: impl Into<String>, id: impl Into<String>) -> GetFlow {
-        GetFlow { producer: self.clone(), queue: queue.into(), id: id.into(), depth: 10, max_children: 20 }
+        GetFlow {
+            producer: self.clone(),
+            queue: queue.into(),
+            id: id.into(),
+            depth: 10,
+            max_children: 20,
+            max_jobs: usize::MAX,
+        }
     }
 }
 
@@ -108,6 +116,13 @@ impl GetFlow {
     /// whole. Default: 20; at least 1.
     pub fn max_children(mut self, children: u32) -> Self {
         self.max_children = children;
+        self
+    }
+
+    /// Reads about so many jobs at most, those of the upper levels first.
+    #[cfg(feature = "dashboard")]
+    pub(crate) fn max_jobs(mut self, jobs: usize) -> Self {
+        self.max_jobs = jobs;
         self
     }
 
@@ -131,6 +146,7 @@ impl GetFlow {
         // All nodes in level order, each with the position of its parent.
         let mut nodes = vec![(0, root)];
         for _ in 1..self.depth {
+            open.truncate(self.max_jobs.saturating_sub(nodes.len()));
             if open.is_empty() {
                 break;
             }

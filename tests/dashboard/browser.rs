@@ -106,6 +106,70 @@ async fn pages_follow_what_happens() {
     chrome.close().await;
 }
 
+/// Returns what is cut off at the right of a page: the page itself, or what one of its buttons opens.
+const CUT_OFF: &str = r#"
+    const wide = document.documentElement.clientWidth;
+    const cut = document.documentElement.scrollWidth > wide ? ['the page'] : [];
+    for (const ask of document.querySelectorAll('details.ask')) {
+        ask.open = true;
+        const place = ask.querySelector('.popup').getBoundingClientRect();
+        if (place.left < 0 || place.right > wide || document.documentElement.scrollWidth > wide) cut.push(ask.innerText);
+        ask.open = false;
+    }
+    return cut"#;
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs chromium and chromedriver: make test-dashboard"]
+async fn nothing_is_cut_off_on_a_small_telephone() {
+    let shop = Shop::open(|dashboard| dashboard).await;
+    let chrome = Chrome::telephone().await;
+    let pages = [
+        "",
+        "/queue/mails?state=failed",
+        "/queue/mails/latest",
+        "/queue/mails/schedulers",
+        "/queue/mails/events",
+        "/queue/mails/add",
+        &format!("/queue/reports/job/{}", shop.report),
+        &format!("/queue/photos/job/{}", shop.running),
+        "/workers?queue=photos",
+        "/schedulers",
+        "/doctor",
+        "/server",
+        "/search?q=nothing",
+    ];
+    for path in pages {
+        chrome.go(&format!("{}{path}", shop.url)).await;
+        assert_eq!(chrome.script(CUT_OFF).await, serde_json::json!([]), "{path}");
+    }
+    assert_eq!(chrome.script("return document.documentElement.clientWidth").await, 360);
+    chrome.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs chromium and chromedriver: make test-dashboard"]
+async fn a_second_click_on_the_way_sends_nothing() {
+    let shop = Shop::open(|dashboard| dashboard).await;
+    let chrome = Chrome::open(1280, 900, false).await;
+    let queue: Queue = shop.fixture.client.queue("search-index").open().unwrap();
+    chrome.go(&format!("{}/queue/search-index/add", shop.url)).await;
+    chrome.find("//input[@name='name']").await.send_keys("once").await.unwrap();
+    let sent = r#"
+        const form = document.querySelector('form.stacked'), button = form.querySelector('button');
+        return [1, 2, 3].map(() => {
+            const event = new SubmitEvent('submit', { submitter: button, bubbles: true, cancelable: true });
+            return form.dispatchEvent(event);
+        })"#;
+    assert_eq!(chrome.script(sent).await, serde_json::json!([true, false, false]));
+    // Of a click of a person the browser makes a request.
+    chrome.go(&format!("{}/queue/search-index/add", shop.url)).await;
+    chrome.find("//input[@name='name']").await.send_keys("once").await.unwrap();
+    chrome.click("//button[text()='Add the job']").await;
+    chrome.sees("is added.").await;
+    counts(&queue, JobState::Waiting, 35).await;
+    chrome.close().await;
+}
+
 /// Takes pictures for people to look at, in `target/tmp/dashboard`. This is not a test.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes pictures: make pictures"]

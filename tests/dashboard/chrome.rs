@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use fantoccini::elements::Element;
 use fantoccini::{Client, ClientBuilder, Locator};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::common::eventually::eventually_within;
 
@@ -23,6 +23,16 @@ pub(super) struct Chrome {
 impl Chrome {
     /// Opens a window of this size, light or dark.
     pub(super) async fn open(width: u32, height: u32, is_dark: bool) -> Self {
+        Self::with(width, height, is_dark, json!({})).await
+    }
+
+    /// Opens the screen of a small telephone: no window is that narrow.
+    pub(super) async fn telephone() -> Self {
+        let screen = json!({ "width": 360, "height": 760, "pixelRatio": 1.0 });
+        Self::with(500, 900, false, json!({ "mobileEmulation": { "deviceMetrics": screen } })).await
+    }
+
+    async fn with(width: u32, height: u32, is_dark: bool, mut options: Value) -> Self {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let driver = Command::new("chromedriver")
             .arg(format!("--port={port}"))
@@ -53,7 +63,8 @@ impl Chrome {
             args.push("--blink-settings=preferredColorScheme=0".to_owned());
         }
         let mut wanted = serde_json::Map::new();
-        wanted.insert("goog:chromeOptions".to_owned(), json!({ "args": args }));
+        options["args"] = json!(args);
+        wanted.insert("goog:chromeOptions".to_owned(), options);
         wanted.insert("goog:loggingPrefs".to_owned(), json!({ "browser": "ALL" }));
         let builder = ClientBuilder::new(hyper_util::client::legacy::connect::HttpConnector::new());
         let connect = async || {
@@ -99,6 +110,11 @@ impl Chrome {
         }
     }
 
+    /// Runs a script in the page.
+    pub(super) async fn script(&self, script: &str) -> Value {
+        self.client.execute(script, Vec::new()).await.unwrap()
+    }
+
     pub(super) async fn picture(&self, name: &str) {
         let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("dashboard");
         std::fs::create_dir_all(&folder).unwrap();
@@ -109,7 +125,7 @@ impl Chrome {
     pub(super) async fn complaints(&self) -> Vec<String> {
         let script =
             "return (window.complaints || []).concat(performance.getEntriesByType('resource').map(r => r.name))";
-        let found = self.client.execute(script, Vec::new()).await.unwrap();
+        let found = self.script(script).await;
         found.as_array().unwrap().iter().map(|one| one.as_str().unwrap_or_default().to_owned()).collect()
     }
 

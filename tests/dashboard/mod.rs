@@ -9,6 +9,7 @@ mod chrome;
 mod connections;
 mod doctor;
 mod hostile;
+mod lists;
 mod marked;
 mod on_cluster;
 mod pages;

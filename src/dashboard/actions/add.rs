@@ -5,10 +5,9 @@ use axum::response::Response;
 
 use serde_json::value::RawValue;
 
-use super::submitted::{Fields, answer, json, params, permitted, told};
+use super::submitted::{Fields, answer, delay, json, params, permitted, told};
 use crate::dashboard::access::Action;
 use crate::dashboard::app::AnyQueue;
-use crate::dashboard::request::filter::span;
 use crate::dashboard::request::links::unsegment;
 use crate::dashboard::request::problem::Problem;
 use crate::dashboard::request::visit::{Params, Visit, given};
@@ -52,16 +51,18 @@ async fn options_like(queue: &AnyQueue, id: &str) -> Result<JobOptions, Problem>
 async fn added(visit: &Visit, name: &str, params: &Params) -> Result<(String, String), Problem> {
     let queue: Queue<Box<RawValue>, ()> = visit.app.client.queue(name).open()?;
     let job = given(params, "name").ok_or_else(|| Problem::no_form("The job has no name."))?;
-    let mut options = match given(params, "like") {
+    let mut options = match params.get("like") {
         Some(like) => options_like(&visit.queue(name)?, like).await?,
         None => JobOptions::default(),
     };
+    if let Some(more) = given(params, "options") {
+        options = JobOptions::from_json(more)?.or_defaults(&options);
+    }
     if let Some(id) = given(params, "id") {
         options = options.job_id(id);
     }
-    if let Some(delay) = given(params, "delay") {
-        options =
-            options.delay(span(delay).ok_or_else(|| Problem::no_form("Write the delay as 90s, 15 min, 2h or 3d."))?);
+    if let Some(text) = given(params, "delay") {
+        options = options.delay(delay(text, visit.app.now())?);
     }
     for (field, set) in [("priority", JobOptions::priority as fn(_, _) -> _), ("attempts", JobOptions::attempts)] {
         if let Some(number) = given(params, field) {

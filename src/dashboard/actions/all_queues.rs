@@ -11,6 +11,7 @@ use super::submitted::{Fields, answer, params, told};
 use crate::dashboard::access::Action;
 use crate::dashboard::format::moment::many;
 use crate::dashboard::request::forms::{self, see};
+use crate::dashboard::request::links::query;
 use crate::dashboard::request::problem::Problem;
 use crate::dashboard::request::visit::{Params, Visit, given};
 
@@ -29,12 +30,18 @@ async fn all_queues(visit: &Visit, params: &Params) -> Result<Response, Problem>
         return Err(Problem::no_form("It was not confirmed, so nothing was changed."));
     }
     let names = visit.app.catalog.list(&visit.app.client).await.names;
-    let names: Vec<String> = names.into_iter().filter(|name| visit.may(name, action)).collect();
+    let mut names: Vec<String> = names.into_iter().filter(|name| visit.may(name, action)).collect();
     if names.is_empty() {
         return Err(Problem::forbidden(&format!("{action} any queue")));
     }
+    // Only what the list was filtered to.
+    let q = given(params, "q").unwrap_or_default().to_lowercase();
+    names.retain(|name| name.to_lowercase().contains(&q));
+    if names.is_empty() {
+        return Err(Problem::no_form(format!("No queue that you may {action} has this in its name.")));
+    }
     if action == Action::Retry {
-        return retry(visit, params, names).await;
+        return retry(visit, names).await;
     }
     let calls: Vec<_> = names.iter().map(|name| one_of_all(visit, name, action)).collect();
     let done: Vec<_> = futures::stream::iter(calls).buffered(AT_ONCE).collect().await;
@@ -43,16 +50,13 @@ async fn all_queues(visit: &Visit, params: &Params) -> Result<Response, Problem>
     if failed > 0 {
         text += &format!(" {failed} could not be: their pages say more.");
     }
-    Ok(see(&visit.links, &visit.links.home(), &text))
+    let home = visit.links.home();
+    let list = if q.is_empty() { home } else { format!("{home}?q={}", query(&q)) };
+    Ok(see(&visit.links, &list, &text))
 }
 
-/// Begins to retry the failed jobs of these queues, or of those whose names contain what the form says.
-async fn retry(visit: &Visit, params: &Params, mut names: Vec<String>) -> Result<Response, Problem> {
-    let q = given(params, "q").unwrap_or_default().to_lowercase();
-    names.retain(|name| name.to_lowercase().contains(&q));
-    if names.is_empty() {
-        return Err(Problem::no_form("No queue in which you may retry jobs has this in its name."));
-    }
+/// Begins to retry the failed jobs of these queues.
+async fn retry(visit: &Visit, names: Vec<String>) -> Result<Response, Problem> {
     let known = visit.app.overview().await;
     let failed = known.queues.iter().filter(|row| names.binary_search(&row.name).is_ok());
     let expected = failed.filter_map(|row| row.found.as_ref().ok()).map(|survey| survey.counts.failed).sum();

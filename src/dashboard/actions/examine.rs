@@ -57,6 +57,7 @@ async fn examine(visit: &Visit, app: &Arc<App>, params: &Params) -> Result<Respo
         return Err(Problem::forbidden("examine a queue"));
     }
     if names.is_empty() {
+        app.client.ping().await?;
         // Without a name the doctor would search for queues itself, and find some that are not shown.
         return Err(Problem::no_form("There is no queue to examine."));
     }

@@ -5,11 +5,10 @@ use axum::response::Response;
 
 use super::children::remove_children;
 use super::each::simply;
-use super::submitted::{Fields, answer, json, params, permitted, told};
+use super::submitted::{Fields, answer, delay, json, list, params, permitted, told};
 use crate::dashboard::access::Action;
 use crate::dashboard::app::AnyQueue;
 use crate::dashboard::format::moment;
-use crate::dashboard::request::filter::span;
 use crate::dashboard::request::links::unsegment;
 use crate::dashboard::request::problem::Problem;
 use crate::dashboard::request::visit::{Params, Visit, given};
@@ -40,7 +39,10 @@ pub(in crate::dashboard) async fn submit(
         let action = permitted(&visit, name, &params, id, ON_JOB)?;
         let queue = visit.queue(name)?;
         let (done, to) = match on_job(&visit, &queue, id, action, &params).await {
-            Ok((text, state)) if action == Action::Remove => (Ok(text), visit.links.state(name, state)),
+            // Sent from a list, it comes back to the list.
+            Ok((text, state)) if action == Action::Remove || given(&params, "back").is_some() => {
+                (Ok(text), list(&visit, name, &params, state))
+            }
             Ok((text, _)) => (Ok(text), visit.links.job(name, id)),
             Err(problem) => (Err(problem), String::new()),
         };
@@ -67,8 +69,7 @@ async fn on_job(
         Action::Retry | Action::Promote | Action::Remove => simply(visit, queue, id, state, action).await?,
         Action::Cancel => cancel(queue, id, given(params, "reason").unwrap_or_default()).await?,
         Action::ChangeDelay => {
-            let delay = given(params, "delay").and_then(span);
-            let delay = delay.ok_or_else(|| Problem::no_form("Write the delay as 90s, 15 min, 2h or 3d."))?;
+            let delay = delay(given(params, "delay").unwrap_or_default(), visit.app.now())?;
             job.change_delay(delay).await?;
             format!("Job {id} is due in {}.", moment::span(delay))
         }

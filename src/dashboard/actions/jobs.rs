@@ -5,7 +5,7 @@ use axum::response::Response;
 
 use super::bulk;
 use super::each::each;
-use super::submitted::{Fields, answer, params, permitted, told};
+use super::submitted::{Fields, answer, list, params, permitted, told};
 use crate::dashboard::access::Action;
 use crate::dashboard::app::AnyQueue;
 use crate::dashboard::format::moment::many;
@@ -46,7 +46,7 @@ async fn many_jobs(visit: &Visit, name: &str, fields: &Fields) -> Result<Respons
         return bulk::begin(visit.clone(), &queue, action, filter).await;
     }
     let done = chosen(visit, &queue, &ids, action).await;
-    told(visit, name, action, &target, done, &visit.links.state(name, state)).await
+    told(visit, name, action, &target, done, &list(visit, name, &params, state)).await
 }
 
 async fn chosen(visit: &Visit, queue: &AnyQueue, ids: &[&str], action: Action) -> Result<String, Problem> {

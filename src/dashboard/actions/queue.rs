@@ -51,7 +51,8 @@ pub(super) async fn on_queue(queue: &AnyQueue, action: Action, params: &Params) 
             let removed = if is_on("delayed") { queue.drain_with_delayed().await } else { queue.drain().await };
             removed.map(|removed| format!("{} removed.", many(removed, "job")))
         }
-        Action::Obliterate if given(params, "confirm") != Some(queue.name()) => {
+        // A name may begin or end with spaces.
+        Action::Obliterate if given(params, "confirm").is_none_or(|name| name != queue.name().trim()) => {
             return Err(Problem::no_form("The name of the queue was not typed, so nothing was deleted."));
         }
         Action::Obliterate => {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::clock::epoch_ms;
 use crate::dashboard::app::AnyQueue;
+use crate::dashboard::format::moment;
 use crate::dashboard::request::filter::span;
 use crate::dashboard::request::problem::Problem;
 use crate::dashboard::request::visit::{Params, given};
@@ -59,7 +60,16 @@ fn repeat(stored: &JobScheduler, seed: Option<String>, params: &Params) -> Resul
     if let Some(start) = stored.start_date {
         repeat = repeat.start_date(start);
     }
-    if let Some(end) = stored.end_date {
+    let end = match params.get("end").map(|end| end.trim()) {
+        None => stored.end_date,
+        Some("") => None,
+        Some(end) => {
+            let end =
+                moment::read(end).ok_or_else(|| Problem::no_form("Write the end as 2030-12-31 18:00, in UTC."))?;
+            Some(end)
+        }
+    };
+    if let Some(end) = end {
         repeat = repeat.end_date(end);
     }
     Ok(repeat.overlap(stored.overlap).catch_up(stored.catch_up))

@@ -10,6 +10,7 @@ use crate::dashboard::app::AnyQueue;
 use crate::dashboard::request::links::unsegment;
 use crate::dashboard::request::problem::Problem;
 use crate::dashboard::request::visit::{Params, Visit, given};
+use crate::state::JobState;
 
 /// The actions of this form; it can do nothing else.
 const ON_SCHEDULER: &[Action] = &[Action::RunScheduler, Action::ChangeScheduler, Action::RemoveScheduler];
@@ -23,7 +24,7 @@ pub(in crate::dashboard) async fn submit(
     let name = unsegment(&name);
     let params = params(&fields);
     let done = async {
-        let id = given(&params, "id").unwrap_or_default();
+        let id = params.get("id").map_or("", String::as_str);
         let action = permitted(&visit, name, &params, id, ON_SCHEDULER)?;
         let queue = visit.queue(name)?;
         let done = on_scheduler(&queue, id, action, &params).await;
@@ -40,7 +41,14 @@ async fn on_scheduler(queue: &AnyQueue, id: &str, action: Action, params: &Param
                 .and_then(|next| next.parse().ok())
                 .ok_or_else(|| Problem::no_form("It does not say which run."))?;
             // The next run is a delayed job; the worker that takes it creates the run after it.
-            queue.job(format!("repeat:{id}:{next}")).promote().await?;
+            let run = format!("repeat:{id}:{next}");
+            if matches!(
+                queue.engine().look_up_state(&run).await?,
+                JobState::Waiting | JobState::Prioritized | JobState::Paused
+            ) {
+                return Ok(format!("The next run of {id} is due already, and waits for a worker."));
+            }
+            queue.job(run).promote().await?;
             Ok(format!("The next run of {id} starts now."))
         }
         Action::ChangeScheduler => reschedule::change(queue, id, params).await,

@@ -1,12 +1,17 @@
 //! A submitted form: its fields, whether its action is permitted, and how it is audited and answered.
 
+use std::time::{Duration, SystemTime};
+
 use axum::response::Response;
 use serde_json::value::RawValue;
 
 use crate::dashboard::access::Action;
+use crate::dashboard::format::moment;
+use crate::dashboard::request::filter::span;
 use crate::dashboard::request::forms::{self, see};
 use crate::dashboard::request::problem::Problem;
 use crate::dashboard::request::visit::{Params, Visit, given};
+use crate::state::JobState;
 
 /// The fields of a form, in its order.
 pub(super) type Fields = Vec<(String, String)>;
@@ -41,6 +46,14 @@ pub(super) fn permitted(
     Err(Problem::forbidden(&format!("{} in this queue", action.as_str().replace('-', " "))))
 }
 
+/// Returns the list of jobs that a form was sent from, or that of a state.
+pub(super) fn list(visit: &Visit, queue: &str, params: &Params, state: JobState) -> String {
+    match given(params, "back").filter(|query| query.bytes().all(|byte| byte.is_ascii_graphic())) {
+        Some(query) => format!("{}?{query}", visit.links.queue(queue)),
+        None => visit.links.state(queue, state),
+    }
+}
+
 /// Audits the outcome of an action, and redirects to a page.
 pub(super) async fn told(
     visit: &Visit,
@@ -66,6 +79,13 @@ pub(super) async fn told(
 /// Answers with the response, or with the page of the problem.
 pub(super) fn answer(visit: &Visit, done: Result<Response, Problem>) -> Response {
     done.unwrap_or_else(|problem| visit.answer(Err(problem)))
+}
+
+/// Reads a delay: how long, or until when. A moment in the past is no delay.
+pub(super) fn delay(text: &str, now: SystemTime) -> Result<Duration, Problem> {
+    let until = || moment::read(text).map(|due| due.duration_since(now).unwrap_or_default());
+    let wrong = "Write the delay as 90s, 15 min, 2h or 3d, or the moment in UTC as 2030-12-31 18:00.";
+    span(text).or_else(until).ok_or_else(|| Problem::no_form(wrong))
 }
 
 /// Returns the JSON of a field.

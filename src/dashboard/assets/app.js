@@ -166,6 +166,15 @@ document.addEventListener('click', (event) => {
   for (const open of all('details.ask[open]')) if (!open.contains(event.target)) open.open = false;
 });
 
+// A second click, while the first is on its way, does nothing: it would add a second job.
+document.addEventListener('submit', (event) => {
+  const form = event.target;
+  if (event.defaultPrevented || form.method !== 'post') return;
+  if (form.dataset.sent) event.preventDefault();
+  form.dataset.sent = 'yes';
+  setTimeout(() => delete form.dataset.sent, 5000);
+});
+
 // Copying ---------------------------------------------------------------------------------------------------------------
 
 document.addEventListener('click', async (event) => {
@@ -247,7 +256,10 @@ function listen() {
     while (list.children.length > MOST_LINES) list.lastChild.remove();
   };
   const source = new EventSource(list.dataset.events);
-  source.addEventListener('open', () => { state.textContent = 'Listening: events show here as they happen.'; });
+  // The browser's own event of this name comes with the first byte, that of the server once it reads the queue.
+  source.addEventListener('open', (event) => {
+    state.textContent = 'data' in event ? 'Listening: events show here as they happen.' : 'Connecting to Redis …';
+  });
   source.addEventListener('error', () => {
     state.textContent = source.readyState === EventSource.CLOSED
       ? 'The stream has ended, and cannot be opened again: reload the page to see why.'

@@ -15,6 +15,9 @@ use crate::sync::Lock;
 /// After this time a search is repeated when somebody looks.
 const FRESH: Duration = Duration::from_secs(30);
 
+/// After this time a search is repeated that the server did not answer.
+const FAILED: Duration = Duration::from_secs(2);
+
 /// How long the first page waits for the search: enough for a server with some thousand keys.
 const FIRST_WAIT: Duration = Duration::from_millis(40);
 
@@ -34,6 +37,8 @@ struct Known {
     is_complete: bool,
     /// Whether the server does not permit the search.
     is_forbidden: bool,
+    /// Whether the last search was not answered.
+    is_failed: bool,
 }
 
 /// The known queues.
@@ -85,7 +90,7 @@ impl Catalog {
 
     fn refresh(self: &Arc<Self>, client: &Client) {
         let mut known = self.known();
-        let is_fresh = known.searched.is_some_and(|at| at.elapsed() < FRESH);
+        let is_fresh = known.searched.is_some_and(|at| at.elapsed() < if known.is_failed { FAILED } else { FRESH });
         if !self.search || known.is_searching || is_fresh {
             return;
         }
@@ -113,7 +118,9 @@ impl Catalog {
                     let is_forbidden = matches!(error, Error::NotPermitted { .. });
                     let advice = if is_forbidden { "name them: Dashboard::queues, oxmq serve QUEUE…" } else { "" };
                     tracing::warn!(target: "oxmq::dashboard", error = %told, advice, "queues cannot be searched for");
-                    self.known().is_forbidden = is_forbidden;
+                    let mut known = self.known();
+                    known.is_forbidden = is_forbidden;
+                    known.is_failed = !is_forbidden;
                     return;
                 }
             }
@@ -121,6 +128,7 @@ impl Catalog {
         let mut known = self.known();
         known.names = found;
         known.is_forbidden = false;
+        known.is_failed = false;
         known.is_complete = true;
     }
 }

@@ -43,6 +43,8 @@ pub(in crate::dashboard) struct Overview {
     pub(in crate::dashboard) is_forbidden: bool,
     /// How many known queues have not been read yet.
     pub(in crate::dashboard) unread: usize,
+    /// Why Redis does not answer, if it did not the last time.
+    pub(in crate::dashboard) trouble: Option<String>,
 }
 
 /// One queue, or why it could not be read.
@@ -75,6 +77,7 @@ struct Known {
     is_searching: bool,
     is_forbidden: bool,
     unread: usize,
+    trouble: Option<String>,
     /// When somebody last saw a queue.
     seen: HashMap<String, Instant>,
     is_looking: bool,
@@ -91,6 +94,7 @@ impl Default for Known {
             is_searching: true,
             is_forbidden: false,
             unread: 0,
+            trouble: None,
             seen: HashMap::new(),
             is_looking: false,
             looked: None,
@@ -115,6 +119,7 @@ impl Surveyor {
             is_searching: known.is_searching,
             is_forbidden: known.is_forbidden,
             unread: known.unread,
+            trouble: known.trouble.clone(),
         }
     }
 
@@ -146,7 +151,13 @@ impl Surveyor {
 
     async fn look(&self, client: &Client, catalog: &Arc<Catalog>) {
         let (listing, workers) = tokio::join!(catalog.list(client), client.get_all_workers());
+        // A server that refuses this list may answer all the same.
+        let trouble = match &workers {
+            Ok(_) => None,
+            Err(_) => client.ping().await.err().map(|error| WithCauses(&error).to_string()),
+        };
         let workers = workers.map_err(|error| WithCauses(&error).to_string());
+        self.known.lock().trouble = trouble;
         let names = self.known.lock().take(listing, workers);
         for chunk in names.chunks(CHUNK) {
             self.read(client, chunk).await;

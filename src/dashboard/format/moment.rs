@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, NaiveDate, NaiveDateTime, SecondsFormat, Utc};
 use maud::{Markup, html};
 
 /// Shows a moment relative to now; its title has the full time. A script makes that local, and keeps the text up to
@@ -29,6 +29,22 @@ pub(in crate::dashboard) fn iso(at: SystemTime) -> String {
 
 fn utc(at: SystemTime) -> String {
     DateTime::<Utc>::from(at).format("%Y-%m-%d %H:%M:%S%.3f UTC").to_string()
+}
+
+/// Reads a moment as people write it: in full with its zone (`2030-12-31T18:00:00+01:00`), or in UTC without
+/// (`2030-12-31 18:00`, `2030-12-31`).
+pub(in crate::dashboard) fn read(text: &str) -> Option<SystemTime> {
+    let text = text.trim();
+    let text = text.strip_suffix("UTC").map_or(text, str::trim_end);
+    if let Ok(moment) = DateTime::parse_from_rfc3339(text) {
+        return Some(moment.into());
+    }
+    let spelled = text.replacen('T', " ", 1);
+    let moment = ["%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M"]
+        .into_iter()
+        .find_map(|form| NaiveDateTime::parse_from_str(&spelled, form).ok())
+        .or_else(|| NaiveDate::parse_from_str(&spelled, "%Y-%m-%d").ok()?.and_hms_opt(0, 0, 0))?;
+    Some(moment.and_utc().into())
 }
 
 /// Writes how far a moment is from now.

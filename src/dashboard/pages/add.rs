@@ -10,7 +10,7 @@ use crate::dashboard::access::Action;
 use crate::dashboard::redaction::Field;
 use crate::dashboard::request::links::unsegment;
 use crate::dashboard::request::problem::Problem;
-use crate::dashboard::request::visit::{Params, Visit, given};
+use crate::dashboard::request::visit::{Params, Visit};
 
 pub(in crate::dashboard) async fn page(
     visit: Visit,
@@ -26,7 +26,7 @@ async fn build(visit: &Visit, name: &str, params: &Params) -> Result<Page, Probl
     if !visit.may(name, Action::Add) {
         return Err(Problem::forbidden("add jobs to this queue"));
     }
-    let like = match given(params, "like") {
+    let like = match params.get("like") {
         Some(id) => queue.get_job(id).await?,
         None => None,
     };
@@ -51,10 +51,12 @@ async fn build(visit: &Visit, name: &str, params: &Params) -> Result<Page, Probl
             label { "Data, as JSON" textarea name="data" rows="10" spellcheck="false" { (data) } }
             div.row {
                 label { "Id" input name="id" placeholder="made by Redis" autocomplete="off"; }
-                label { "Delay" input.short name="delay" placeholder="none" autocomplete="off"; }
+                label { "Delay" input name="delay" placeholder="15 min, or 2030-12-31 18:00 UTC" autocomplete="off"; }
                 label { "Priority" input.short type="number" name="priority" min="0" max="2097151" placeholder="none" value=[priority]; }
                 label { "Attempts" input.short type="number" name="attempts" min="1" max="4294967295" value=(attempts); }
             }
+            label { "Other options, as JSON with the names of Node" textarea name="options" rows="3" spellcheck="false"
+                placeholder=r#"{ "removeOnComplete": 100, "backoff": { "type": "exponential", "delay": 1000 } }"# {} }
             button.primary name="do" value=(Action::Add) { "Add the job" }
         }
     };

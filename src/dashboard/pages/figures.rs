@@ -69,6 +69,7 @@ pub(super) fn show(
         }
         div.figures {
             div.tiles {
+                (tile("jobs in all", count(survey.counts.total()), ""))
                 (tile("ready", count(ready), ""))
                 (tile("oldest ready", oldest(survey).filter(|_| ready > 0).map_or_else(|| "–".to_owned(), |at| relative(at, now)), ""))
                 (tile("workers", workers.map_or_else(|| "?".to_owned(), |workers| count(workers as u64)), ""))
@@ -87,11 +88,12 @@ pub(super) fn show(
 
 /// Offers longer histories beside the same jobs, and says how long the present one is if workers keep no more.
 fn windows(visit: &Visit, queue: &str, history: &History, filter: &Filter) -> Markup {
+    let jobs = Filter { history: None, ..filter.clone() }.query();
     let known = history.completed.minutes.len().max(history.failed.minutes.len()) as u64;
     html! {
         nav.windows aria-label="For how long" {
             @for window in WINDOWS {
-                a href={ (visit.links.queue(queue)) "?history=" (window.key) "&" (filter.query()) } aria-current=[(window == history.window).then_some("true")] { (window.key) }
+                a href={ (visit.links.queue(queue)) "?history=" (window.key) "&" (jobs) } aria-current=[(window == history.window).then_some("true")] { (window.key) }
             }
         }
         @if known > 1 && known < u64::from(history.window.all_minutes()) {

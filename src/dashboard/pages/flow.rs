@@ -5,14 +5,18 @@ use std::collections::HashMap;
 use maud::{Markup, html};
 
 use super::badge;
+use super::queue::short;
 use super::stored::StoredJob;
 use crate::dashboard::app::AnyQueue;
 use crate::dashboard::format::json::clip;
+use crate::dashboard::format::moment::count;
+use crate::dashboard::redaction::Field;
 use crate::dashboard::redaction::unseen::UNSEEN;
 use crate::dashboard::request::problem::Problem;
-use crate::dashboard::request::visit::Visit;
-use crate::error::WithCauses;
+use crate::dashboard::request::visit::{Params, Visit, given};
+use crate::error::{Result as Answer, WithCauses};
 use crate::flow::FlowTree;
+use crate::job::Job;
 use crate::keys::JobKey;
 use crate::state::JobState;
 
@@ -22,31 +26,52 @@ const LEVELS: usize = 8;
 /// About how many children of each kind are shown.
 const CHILDREN: u32 = 25;
 
+/// How many children of each kind are shown of one job, if they are asked for.
+const MANY_CHILDREN: u32 = 250;
+
+/// About how many jobs a tree shows.
+const JOBS: usize = 300;
+
 /// How many states of relatives are read at the same time.
 const AT_ONCE: usize = 32;
 
-pub(super) async fn family(visit: &Visit, queue: &AnyQueue, known: &StoredJob) -> Result<Markup, Problem> {
+/// Which part of a family is shown.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    /// The levels above and below the job, with some children of each.
+    Tree,
+    /// The children of the job, and nothing else.
+    Children,
+}
+
+pub(super) async fn family(
+    visit: &Visit,
+    queue: &AnyQueue,
+    known: &StoredJob,
+    params: &Params,
+) -> Result<Markup, Problem> {
     let Ok(job) = &known.job else { return Ok(html! {}) };
     let children = queue.job(&known.id).get_dependencies_count().await?;
-    let has_children =
-        [children.processed, children.unprocessed, children.ignored, children.failed].iter().any(|n| *n > 0);
+    let kinds = [children.processed, children.unprocessed, children.failed, children.ignored];
+    let has_children = kinds.iter().any(|n| *n > 0);
     if !has_children && job.parent_key().is_none() {
         return Ok(html! {});
     }
-    let (root_queue, root) = root(visit, queue.name(), known).await;
-    let tree =
-        match visit.app.client.flow_producer().get_flow(root_queue, root).depth(LEVELS).max_children(CHILDREN).await {
-            Ok(tree) => tree,
-            Err(error) => {
-                let why = visit.problem(queue.name(), &WithCauses(&error).to_string());
-                return Ok(html! { p.warning { "The tree cannot be read: " (why) } });
-            }
-        };
+    let part = if given(params, "children").is_some() { Part::Children } else { Part::Tree };
+    let mut above = ancestors(visit, queue.name(), known).await;
+    let tree = match tree(visit, queue.name(), &known.id, part, &mut above).await {
+        Ok(tree) => tree,
+        Err(error) => {
+            let why = visit.problem(queue.name(), &WithCauses(&error).to_string());
+            return Ok(html! { p.warning { "The tree cannot be read: " (why) } });
+        }
+    };
     let why = if has_children { queue.job(&known.id).waits_for().await? } else { None };
     let states = match &tree {
         Some(tree) => states(visit, tree).await,
         None => HashMap::new(),
     };
+    let has_more = part == Part::Tree && kinds.iter().any(|n| *n > u64::from(CHILDREN));
     Ok(html! {
         section #family.box aria-labelledby="family-title" data-swap {
             h2 #family-title { "Family" }
@@ -58,16 +83,71 @@ pub(super) async fn family(visit: &Visit, queue: &AnyQueue, known: &StoredJob) -
                     "."
                 }
             }
+            @if has_children {
+                p.faint {
+                    "Children: "
+                    @for (n, kind) in ["done", "unfinished", "failed", "failed and ignored"].iter().enumerate() {
+                        @if n > 0 { ", " }
+                        (count(kinds[n])) " " (kind)
+                    }
+                    "."
+                    @if has_more { " " a href={ (visit.links.job(queue.name(), &known.id)) "?children=more#family" } { "Show more of them" } }
+                }
+            }
+            @if !above.is_empty() {
+                p { "Below " @for (n, (queue, id)) in above.iter().enumerate() {
+                    @if n > 0 { span aria-hidden="true" { " / " } }
+                    a href=(visit.links.job(queue, id)) { (clip(queue)) " " span.id { (clip(id)) } }
+                } }
+            }
             @if let Some(tree) = &tree {
                 ul.tree { (branch(visit, tree, &states, queue.name(), &known.id)) }
-                p.faint { "About " (CHILDREN) " children of each kind are shown of a job, and " (LEVELS) " levels." }
+                @if part == Part::Tree {
+                    p.faint { "About " (CHILDREN) " children of each kind are shown of a job, " (LEVELS) " levels, and " (JOBS) " jobs." }
+                } @else {
+                    p.faint { "About " (MANY_CHILDREN) " children of each kind are shown. "
+                        a href={ (visit.links.job(queue.name(), &known.id)) "#family" } { "Show the whole family" } }
+                }
             }
         }
     })
 }
 
-/// Returns the root of the tree, as far up as the visitor may see.
-async fn root(visit: &Visit, queue: &str, known: &StoredJob) -> (String, String) {
+/// Reads the tree from the root, and empties `above`; or from the job, if it is not among the children that are shown.
+async fn tree(
+    visit: &Visit,
+    queue: &str,
+    id: &str,
+    part: Part,
+    above: &mut Vec<(String, String)>,
+) -> Answer<Option<FlowTree>> {
+    let (levels, children, jobs) = match part {
+        Part::Tree => (LEVELS, CHILDREN, JOBS),
+        Part::Children => (2, MANY_CHILDREN, usize::MAX),
+    };
+    let from = async |queue: &str, id: &str| {
+        let flows = visit.app.client.flow_producer();
+        flows.get_flow(queue, id).depth(levels).max_children(children).max_jobs(jobs).await
+    };
+    if part == Part::Tree
+        && let Some((root_queue, root)) = above.first()
+        && let Some(tree) = from(root_queue, root).await?
+        && holds(visit, &tree, queue, id)
+    {
+        above.clear();
+        return Ok(Some(tree));
+    }
+    from(queue, id).await
+}
+
+fn holds(visit: &Visit, tree: &FlowTree, queue: &str, id: &str) -> bool {
+    own(visit, &key(tree)).is_some_and(|(found, found_id)| found == queue && found_id == id)
+        || tree.children.iter().any(|child| holds(visit, child, queue, id))
+}
+
+/// Returns the parent of a job, its parent, and so on, as far up as the visitor may see; the uppermost first.
+async fn ancestors(visit: &Visit, queue: &str, known: &StoredJob) -> Vec<(String, String)> {
+    let mut above = Vec::new();
     let (mut queue, mut id) = (queue.to_owned(), known.id.clone());
     for _ in 0..LEVELS {
         let Ok(handle) = visit.queue(&queue) else { break };
@@ -77,8 +157,10 @@ async fn root(visit: &Visit, queue: &str, known: &StoredJob) -> (String, String)
             break;
         }
         (queue, id) = (parent, parent_id);
+        above.push((queue.clone(), id.clone()));
     }
-    (queue, id)
+    above.reverse();
+    above
 }
 
 /// Returns the queue's name and the id of a job's key, if it has our prefix.
@@ -126,6 +208,16 @@ async fn states(visit: &Visit, tree: &FlowTree) -> HashMap<String, JobState> {
         .await
 }
 
+/// Shows why a job of a tree failed, or how far it has come.
+fn how_far(visit: &Visit, queue: &str, job: &Job) -> Markup {
+    let reason = job.failed_reason().map(|reason| visit.text(queue, job.name(), Field::FailedReason, reason));
+    let percent = job.progress::<f64>().ok().flatten();
+    html! {
+        @if let Some(reason) = reason { " " span.reason { (short(&reason)) } }
+        @else if let Some(percent) = percent { " " span.faint { (percent) " %" } }
+    }
+}
+
 fn branch(visit: &Visit, tree: &FlowTree, states: &HashMap<String, JobState>, queue: &str, id: &str) -> Markup {
     let own = own(visit, &key(tree));
     let is_this = own.as_ref().is_some_and(|(found, found_id)| found == queue && found_id == id);
@@ -143,8 +235,9 @@ fn branch(visit: &Visit, tree: &FlowTree, states: &HashMap<String, JobState>, qu
                     Some(state) => (badge(*state)),
                 }
                 " "
-                @if let Ok(Some(job)) = &tree.job && is_seen { b { (clip(job.name())) } " " }
+                @if let Ok(Some(job)) = &tree.job && is_seen { b { (short(job.name())) } " " }
                 (link(visit, &key(tree)))
+                @if let Ok(Some(job)) = &tree.job && is_seen { (how_far(visit, own.as_ref().map_or("", |(queue, _)| queue), job)) }
             }
             @if !tree.children.is_empty() {
                 ul { @for child in &tree.children { (branch(visit, child, states, queue, id)) } }

@@ -37,7 +37,7 @@ pub(in crate::dashboard) async fn page(
 async fn build(visit: &Visit, name: &str, id: &str, params: &Params) -> Result<Page, Problem> {
     let queue = visit.queue(name)?;
     let known = read(&queue, id).await?;
-    let family = flow::family(visit, &queue, &known).await?;
+    let family = flow::family(visit, &queue, &known, params).await?;
     let steps = timeline::read(&queue, &known).await;
     let logs = log::show(visit, &queue, &known, params).await?;
     let now = visit.app.now();
@@ -97,8 +97,8 @@ fn actions(visit: &Visit, queue: &str, known: &StoredJob) -> Markup {
             (form(Action::Promote, "primary", html! {}))
         }
         @if known.state == JobState::Delayed && may(Action::ChangeDelay) {
-            (asking("Delay…", "How long from now?", form(Action::ChangeDelay, "", html! {
-                label { span.hidden { "Delay" } input name="delay" placeholder="15 min" required; }
+            (asking("Delay…", "How long from now, or until when in UTC?", form(Action::ChangeDelay, "", html! {
+                label { span.hidden { "Delay" } input name="delay" placeholder="15 min, or 2030-12-31 18:00" autocomplete="off" required; }
             })))
         }
         @if !known.state.is_finished() && known.state != JobState::Active && may(Action::ChangePriority) {

@@ -7,7 +7,7 @@ use axum::response::Response;
 use maud::{Markup, html};
 
 use super::layout::{Page, Tab};
-use super::queue::{moment_of, what};
+use super::queue::{moment_of, short, unreadable, what};
 use super::{STATES, badge, crumbs};
 use crate::dashboard::app::AnyJob;
 use crate::dashboard::format::json::clip;
@@ -15,7 +15,7 @@ use crate::dashboard::format::moment::when;
 use crate::dashboard::request::links::{query, unsegment};
 use crate::dashboard::request::problem::Problem;
 use crate::dashboard::request::visit::Visit;
-use crate::error::{Result as Answer, WithCauses};
+use crate::error::Result as Answer;
 use crate::state::{JobState, Order};
 
 /// How many jobs are shown.
@@ -61,7 +61,7 @@ async fn build(visit: &Visit, name: &str) -> Result<Page, Problem> {
         p.faint { "Of up to " (JOBS) " jobs in each state, those that ended, began or were added last." }
         div #jobs data-swap {
             @if found.is_empty() && broken.is_empty() {
-                div.empty { h3 { "There is no job" } p { "Nothing has been added, or all of it has been removed." } }
+                div.empty { h2 { "There is no job" } p { "Nothing has been added, or all of it has been removed." } }
             } @else {
                 div.scroll {
                     table.rows.jobs {
@@ -75,7 +75,7 @@ async fn build(visit: &Visit, name: &str) -> Result<Page, Problem> {
                         } }
                         tbody {
                             @for (state, error) in &broken {
-                                tr { td.bad colspan="6" { "A " (state) " job cannot be read: " (visit.problem(name, &WithCauses(error).to_string())) } }
+                                tr { td.bad colspan="6" { "A " (state) " job cannot be read: " (unreadable(visit, name, error)) } }
                             }
                             @for (state, job) in &found { (row(visit, name, *state, job, due.get(job.id()).copied().flatten(), now)) }
                         }
@@ -101,7 +101,7 @@ fn row(visit: &Visit, name: &str, state: JobState, job: &AnyJob, due: Option<Sys
     html! {
         tr {
             th scope="row" {
-                a href=(visit.links.job(name, job.id())) { (clip(job.name())) }
+                a href=(visit.links.job(name, job.id())) { (short(job.name())) }
                 " " span.id { (clip(job.id())) }
             }
             td { (badge(state)) }

@@ -37,7 +37,7 @@ impl Visit {
             Err(problem) => {
                 let detail = problem.detail.as_ref().map(|detail| self.problem("", detail));
                 let problem = Problem { detail, ..problem };
-                let body = problem.body(&self.links.home());
+                let body = problem.body(&self.links.home(), self.back().as_deref());
                 (problem.status, Page { title: problem.title, tab: Tab::Search, live: None, body })
             }
         };

@@ -23,6 +23,7 @@ pub(super) mod workers;
 
 use maud::{Markup, html};
 
+use crate::dashboard::background::survey::Overview;
 use crate::dashboard::request::links::Links;
 use crate::state::JobState;
 
@@ -65,6 +66,18 @@ pub(super) fn crumbs(links: &Links, queue: &str, rest: &[&str]) -> Markup {
 /// Shows a number with its name.
 pub(super) fn tile(name: &str, figure: impl maud::Render, class: &str) -> Markup {
     html! { div class={ "tile " (class) } { span.figure { (figure) } span.name { (name) } } }
+}
+
+/// Tells that Redis does not answer, on a page that shows what was read before.
+fn trouble(overview: &Overview) -> Markup {
+    html! {
+        @if let Some(why) = &overview.trouble {
+            div.warning role="alert" {
+                p { "Redis does not answer. What is shown was read before; the dashboard keeps trying to connect." }
+                pre.raw { (why) }
+            }
+        }
+    }
 }
 
 /// Shows a button that asks for confirmation: a second click, which works without scripts too.

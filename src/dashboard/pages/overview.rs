@@ -9,7 +9,7 @@ use maud::{Markup, html};
 
 use super::grouping::{self, Delimiter, Group};
 use super::layout::{Page, Tab};
-use super::{asking, tile};
+use super::{asking, tile, trouble};
 use crate::dashboard::access::Action;
 use crate::dashboard::background::survey::{Concern, Overview, Row, concerns, oldest};
 use crate::dashboard::format::chart::{self, Series, WINDOWS};
@@ -39,6 +39,7 @@ async fn build(visit: &Visit, params: &Params) -> Result<Page, Problem> {
     let seen: Vec<&Row> = overview.queues.iter().map(AsRef::as_ref).filter(|row| visit.may_see(&row.name)).collect();
     let body = html! {
         h1.hidden { "Queues" }
+        div #trouble data-swap { (trouble(&overview)) }
         div #figures data-swap {
             // Numbers that were not read yet must not look like zero.
             @if !seen.is_empty() || !(overview.is_searching || overview.unread > 0) { (figures(&seen, &overview)) }
@@ -210,7 +211,7 @@ fn table(visit: &Visit, params: &Params, seen: &[&Row], overview: &Overview, now
             }
             div #queues data-swap {
                 @let there_may_be_more = overview.is_searching || overview.unread > 0;
-                @if there_may_be_more {
+                @if there_may_be_more && overview.trouble.is_none() {
                     p.hint role="status" { "Still looking for queues: there may be more." }
                 }
                 @if overview.is_forbidden {
@@ -303,45 +304,45 @@ fn sort_rows(rows: &mut [&Row], sort: &str, overview: &Overview, now: SystemTime
 
 /// Shows what can be done to all queues at once.
 fn all_queues(visit: &Visit, params: &Params, seen: &[&Row]) -> Markup {
-    let permitted = |action| seen.iter().copied().filter(|row| visit.may(&row.name, action)).collect::<Vec<_>>();
-    let ask = |action: Action, label: &str, question: &str, what: &str, more: Markup| {
+    let q = given(params, "q").unwrap_or_default();
+    let meant = q.to_lowercase();
+    let meant: Vec<&Row> = seen.iter().copied().filter(|row| row.name.to_lowercase().contains(&meant)).collect();
+    let permitted = |action| meant.iter().copied().filter(|row| visit.may(&row.name, action)).collect::<Vec<_>>();
+    let which = if q.is_empty() { "all".to_owned() } else { format!("all with “{q}”") };
+    let ask = |action: Action, label: &str, question: &str, what: &str| {
         let form = html! {
             form method="post" action=(visit.links.home()) {
                 (visit.token.field())
                 input type="hidden" name="confirm" value="all";
-                (more)
+                input type="hidden" name="q" value=(q);
                 button.danger name="do" value=(action) { (label) " " (what) }
             }
         };
-        asking(&format!("{label} all…"), question, form)
+        asking(&format!("{label} {which}…"), question, form)
     };
     let of = |action, label: &str, question: &str| {
         let queues = permitted(action).len() as u64;
-        html! { @if queues > 0 { (ask(action, label, question, &many(queues, "queue"), html! {})) } }
+        html! { @if queues > 0 { (ask(action, label, question, &many(queues, "queue"))) } }
     };
     html! {
         div.everything {
-            (of(Action::Pause, "Pause", "Workers of every queue finish their running jobs and take no more."))
+            (of(Action::Pause, "Pause", "Workers of these queues finish their running jobs and take no more."))
             (of(Action::Resume, "Resume", "Queues that somebody paused for a reason go on too."))
             div #retry-all data-swap {
-                @let q = given(params, "q").unwrap_or_default();
-                @let (jobs, queues) = failed_of(&permitted(Action::Retry), q);
+                @let (jobs, queues) = failed_of(&permitted(Action::Retry));
                 @if jobs > 0 {
                     @let what = format!("{} of {}", many(jobs, "failed job"), many(queues, "queue"));
-                    (ask(Action::Retry, "Retry", "All failed jobs run again, in the background; you can watch and stop it.", &what, html! {
-                        input type="hidden" name="q" value=(q);
-                    }))
+                    (ask(Action::Retry, "Retry", "All failed jobs run again, in the background; you can watch and stop it.", &what))
                 }
             }
         }
     }
 }
 
-/// Returns how many failed jobs those of these queues have whose names contain `q`, and how many queues those are.
-fn failed_of(rows: &[&Row], q: &str) -> (u64, u64) {
-    let q = q.to_lowercase();
-    let meant = rows.iter().filter(|row| row.name.to_lowercase().contains(&q)).filter_map(|row| read(row));
-    let failed = meant.map(|survey| survey.counts.failed).filter(|failed| *failed > 0);
+/// Returns how many failed jobs these queues have, and how many queues those are.
+fn failed_of(rows: &[&Row]) -> (u64, u64) {
+    let failed =
+        rows.iter().filter_map(|row| read(row)).map(|survey| survey.counts.failed).filter(|failed| *failed > 0);
     failed.fold((0, 0), |(jobs, queues), failed| (jobs + failed, queues + 1))
 }
 

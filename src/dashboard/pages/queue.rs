@@ -1,5 +1,6 @@
 //! The page of a queue: its numbers, and its jobs by state.
 
+use std::collections::HashSet;
 use std::time::{Duration, SystemTime};
 
 use axum::extract::{Path, Query};
@@ -10,15 +11,16 @@ use super::figures::{self, History};
 use super::layout::{Page, Tab};
 use super::{STATES, asking, crumbs};
 use crate::dashboard::access::Action;
+use crate::dashboard::actions::reschedule::spelled;
 use crate::dashboard::app::{AnyJob, AnyQueue};
 use crate::dashboard::format::json::clip;
 use crate::dashboard::format::moment::{count, many, span, when};
 use crate::dashboard::redaction::Field;
-use crate::dashboard::request::filter::{Filter, Found, look};
+use crate::dashboard::request::filter::{Filter, Found, begin, look};
 use crate::dashboard::request::links::{query, unsegment};
 use crate::dashboard::request::problem::Problem;
 use crate::dashboard::request::visit::{Params, Visit, given};
-use crate::error::{Result as Answer, WithCauses};
+use crate::error::{Error, Result as Answer, WithCauses};
 use crate::options::MAX_SAFE;
 use crate::overview::QueueOverview;
 use crate::state::JobState;
@@ -52,12 +54,14 @@ async fn build(visit: &Visit, name: &str, params: &Params) -> Result<Page, Probl
     let history = History::read(visit, &queue, params).await?;
     let state = state_of(params, &survey);
     let filter = Filter::of(params, state);
-    let found = look(visit, &queue, &filter, given(params, "from"), PER_PAGE).await?;
+    let from = begin(&filter, given(params, "from"), survey.counts.get(state), u64::from(PER_PAGE));
+    let found = look(visit, &queue, &filter, from.as_deref(), PER_PAGE).await?;
     let due = due(&queue, &found).await?;
+    let lost = lost(&queue, &filter, &found, survey.counts.get(state)).await?;
     let now = visit.app.now();
     let body = html! {
         (crumbs(&visit.links, name, &[]))
-        (head(visit, name, &survey))
+        (head(visit, name, &survey, limit))
         div #figures data-swap {
             @if let Some(held) = held { (rate_limited(visit, name, held)) }
             (figures::show(visit, &survey, workers, limit, &history, &filter, now))
@@ -70,17 +74,23 @@ async fn build(visit: &Visit, name: &str, params: &Params) -> Result<Page, Probl
                 @for other in STATES {
                     @let number = survey.counts.get(other);
                     @if number > 0 || other == state || !matches!(other, JobState::Paused | JobState::Prioritized | JobState::WaitingChildren) {
-                        a class=(other) href=(visit.links.state(name, other)) aria-current=[(other == state).then_some("page")] {
+                        a class=(other) href=(list(visit, name, &filter.all_of(other))) aria-current=[(other == state).then_some("page")] {
                             (other) " " span.count { (count(number)) }
                         }
                     }
                 }
             }
             (filter_form(visit, name, &filter, params))
-            (jobs(visit, name, &filter, &found, &due, &survey, now))
+            div #lost data-swap { (without_job(visit, &lost)) }
+            (jobs(visit, name, &filter, from.as_deref(), &found, &due, &survey, now))
         }
     };
     Ok(Page { title: name.to_owned(), tab: Tab::Queues, live: Some(format!("of=queue&queue={}", query(name))), body })
+}
+
+/// Returns the page of the matching jobs.
+fn list(visit: &Visit, name: &str, filter: &Filter) -> String {
+    format!("{}?{}", visit.links.queue(name), filter.query())
 }
 
 /// Returns when the jobs are due, one for each.
@@ -88,6 +98,56 @@ async fn due(queue: &AnyQueue, found: &Found) -> Answer<Vec<Option<SystemTime>>>
     // An id that cannot be read is not a delayed job's.
     let ids: Vec<&str> = found.jobs.iter().map(|job| job.as_ref().map_or("", |job| job.id())).collect();
     queue.engine().get_due(&ids).await
+}
+
+/// How many ids without a job are named.
+const LOST: usize = 5;
+
+/// Returns ids on the last page that have no job, which is why fewer jobs are shown than counted.
+async fn lost(queue: &AnyQueue, filter: &Filter, found: &Found, total: u64) -> Answer<Vec<String>> {
+    if !filter.is_plain() || found.next.is_some() || found.looked_at >= total {
+        return Ok(Vec::new());
+    }
+    let first = i64::try_from(found.first).unwrap_or(i64::MAX);
+    let last = first.saturating_add(i64::from(PER_PAGE));
+    let listed = async || queue.get_ranges(&[filter.state], first, last, filter.order()).await;
+    let known: HashSet<&str> = found.jobs.iter().filter_map(id_of).collect();
+    let mut lost = Vec::new();
+    for id in listed().await?.into_iter().filter(|id| !known.contains(id.as_str())).take(LOST) {
+        if matches!(queue.get_job(&id).await, Ok(None)) {
+            lost.push(id);
+        }
+    }
+    // One that was removed between these reads is no longer listed.
+    if !lost.is_empty() {
+        let listed: HashSet<String> = listed().await?.into_iter().collect();
+        lost.retain(|id| listed.contains(id));
+    }
+    Ok(lost)
+}
+
+/// Returns the id of a job, whether it can be read or not.
+fn id_of(job: &Answer<AnyJob>) -> Option<&str> {
+    match job {
+        Ok(job) => Some(job.id()),
+        Err(Error::Undecodable { id, .. }) => Some(id),
+        Err(_) => None,
+    }
+}
+
+/// Tells of ids without a job.
+fn without_job(visit: &Visit, lost: &[String]) -> Markup {
+    html! {
+        @if !lost.is_empty() {
+            p.warning {
+                "Ids without a job are counted here: "
+                @for (n, id) in lost.iter().enumerate() { @if n > 0 { ", " } code { (clip(id)) } }
+                @if lost.len() == LOST { " …" }
+                ". The server has evicted what was stored of them, or somebody has deleted it. The "
+                a href=(visit.links.to("/doctor")) { "doctor" } " finds and removes such ids."
+            }
+        }
+    }
 }
 
 /// Returns the state that was asked for, or the most urgent state that has jobs.
@@ -98,7 +158,7 @@ fn state_of(params: &Params, survey: &QueueOverview) -> JobState {
     asked.unwrap_or_else(|| urgent.into_iter().find(|state| survey.counts.get(*state) > 0).unwrap_or(Waiting))
 }
 
-fn head(visit: &Visit, name: &str, survey: &QueueOverview) -> Markup {
+fn head(visit: &Visit, name: &str, survey: &QueueOverview, limit: Option<(u64, Duration)>) -> Markup {
     let may = |action| visit.may(name, action);
     let to = visit.links.queue(name);
     let form = |action: Action, label: &str, class: &str| {
@@ -119,7 +179,7 @@ fn head(visit: &Visit, name: &str, survey: &QueueOverview) -> Markup {
                 @if survey.is_paused && may(Action::Resume) { (form(Action::Resume, "Resume", "")) }
                 @if !survey.is_paused && may(Action::Pause) { (form(Action::Pause, "Pause", "")) }
                 @if may(Action::Add) { a.button href=(visit.links.part(name, "add")) { "Add a job" } }
-                (more(visit, name, survey))
+                (more(visit, name, survey, limit))
             }
         }
     }
@@ -142,7 +202,7 @@ fn rate_limited(visit: &Visit, name: &str, held: Duration) -> Markup {
 }
 
 /// Shows what is rarely done, or cannot be undone.
-fn more(visit: &Visit, name: &str, survey: &QueueOverview) -> Markup {
+fn more(visit: &Visit, name: &str, survey: &QueueOverview, limit: Option<(u64, Duration)>) -> Markup {
     let to = visit.links.queue(name);
     let offered = [Action::Limit, Action::Drain, Action::Obliterate].map(|action| visit.may(name, action));
     let [may_limit, may_drain, may_obliterate] = offered;
@@ -162,8 +222,8 @@ fn more(visit: &Visit, name: &str, survey: &QueueOverview) -> Markup {
                     @if may_limit {
                         form method="post" action=(to) {
                             (visit.token.field())
-                            label { "Maximum number of fetched jobs" input type="number" name="max" min="1" placeholder="no limit"; }
-                            label { "in a time of" input name="window" placeholder="1 min"; }
+                            label { "Maximum number of fetched jobs" input type="number" name="max" min="1" value=[limit.map(|(max, _)| max)] placeholder="no limit"; }
+                            label { "in a time of" input name="window" value=[limit.map(|(_, window)| spelled(window))] placeholder="1 min"; }
                             button name="do" value=(Action::Limit) { "Set the rate limit" }
                         }
                     }
@@ -207,6 +267,7 @@ fn filter_form(visit: &Visit, name: &str, filter: &Filter, params: &Params) -> M
     html! {
         form.filter action=(visit.links.queue(name)) {
             input type="hidden" name="state" value=(filter.state);
+            @if let Some(history) = &filter.history { input type="hidden" name="history" value=(history); }
             label { "Name" input name="name" value=(value("name")) placeholder="any, * for any text" autocomplete="off"; }
             label { "Data contains" input name="data" value=(value("data")) autocomplete="off"; }
             @if !matches!(filter.state, JobState::Completed | JobState::Active) {
@@ -216,7 +277,7 @@ fn filter_form(visit: &Visit, name: &str, filter: &Filter, params: &Params) -> M
             label { "Older than" input.short name="older" value=(value("older")) placeholder="15 min" autocomplete="off"; }
             label { "At most" input.short name="newer" value=(value("newer")) placeholder="1h old" autocomplete="off"; }
             button { "Filter" }
-            @if !filter.is_plain() { a href=(visit.links.state(name, filter.state)) { "Clear" } }
+            @if !filter.is_plain() { a href=(list(visit, name, &filter.all_of(filter.state))) { "Clear" } }
         }
     }
 }
@@ -237,10 +298,12 @@ fn offered(visit: &Visit, queue: &str, state: JobState, removal: Action) -> Vec<
     offered
 }
 
+#[expect(clippy::too_many_arguments, reason = "all of it is what was read for this table")]
 fn jobs(
     visit: &Visit,
     name: &str,
     filter: &Filter,
+    from: Option<&str>,
     found: &Found,
     due: &[Option<SystemTime>],
     survey: &QueueOverview,
@@ -253,6 +316,8 @@ fn jobs(
         form #choice method="post" action=(visit.links.part(name, "jobs")) {
             (visit.token.field())
             input type="hidden" name="state" value=(state);
+            // Where the browser comes back to, on the same page of the same jobs.
+            input type="hidden" name="back" value={ (filter.query()) @if let Some(from) = from { "&from=" (query(from)) } };
             div #jobs data-swap {
                 @if found.jobs.is_empty() {
                     (no_jobs(filter, found, total, survey))
@@ -314,6 +379,15 @@ fn choice_bar(actions: &[(Action, &str)]) -> Markup {
     }
 }
 
+/// Says why a job cannot be read, with a link to its page, which shows what is stored.
+pub(super) fn unreadable(visit: &Visit, queue: &str, error: &Error) -> Markup {
+    let why = visit.problem(queue, &WithCauses(error).to_string());
+    html! {
+        (why)
+        @if let Error::Undecodable { id, .. } = error { " " a href=(visit.links.job(queue, id)) { "What is stored" } }
+    }
+}
+
 fn job_row(
     visit: &Visit,
     queue: &str,
@@ -326,8 +400,7 @@ fn job_row(
     let job = match job {
         Ok(job) => job,
         Err(error) => {
-            let why = visit.problem(queue, &WithCauses(error).to_string());
-            return html! { tr { td.bad colspan="6" { "A job cannot be read: " (why) } } };
+            return html! { tr { td.bad colspan="6" { "A job cannot be read: " (unreadable(visit, queue, error)) } } };
         }
     };
     let link = visit.links.job(queue, job.id());
@@ -337,7 +410,7 @@ fn job_row(
                 td.check { input type="checkbox" name="id" value=(job.id()) aria-label={ "Select job " (job.id()) }; }
             }
             th scope="row" {
-                a href=(link) { (clip(job.name())) }
+                a href=(link) { (short(job.name())) }
                 " " span.id { (clip(job.id())) }
             }
             td.what { (what(visit, queue, state, job)) }
@@ -396,7 +469,7 @@ pub(super) fn worker(visit: &Visit, queue: &str, job: &AnyJob) -> Option<String>
 }
 
 /// Returns the first line of a text, cut to fit into a table.
-fn short(text: &str) -> String {
+pub(super) fn short(text: &str) -> String {
     let line = text.lines().next().unwrap_or_default();
     match line.char_indices().nth(160) {
         None => line.to_owned(),
@@ -427,14 +500,16 @@ fn no_jobs(filter: &Filter, found: &Found, total: u64, survey: &QueueOverview) -
                 p { "There are " (count(total)) " " (filter.state) " jobs without the filter." }
             } @else {
                 h3 { "No job is " (filter.state) }
-                @if survey.counts.total() == 0 { p { "The whole queue is empty." } } @else { p { "Other states have jobs: see the tabs above." } }
+                @if survey.counts.total() == 0 && survey.version.is_none() && survey.schedulers == 0 {
+                    p { "Hardly anything is stored of this queue: its name may be misspelt, or it was obliterated." }
+                } @else if survey.counts.total() == 0 { p { "The whole queue is empty." } } @else { p { "Other states have jobs: see the tabs above." } }
             }
         }
     }
 }
 
 fn pager(visit: &Visit, name: &str, filter: &Filter, found: &Found, total: u64) -> Markup {
-    let link = |from: &str| format!("{}?{}&from={}", visit.links.queue(name), filter.query(), query(from));
+    let link = |from: &str| format!("{}&from={}", list(visit, name, filter), query(from));
     let shown = found.jobs.len() as u64;
     html! {
         @if found.previous.is_some() || found.next.is_some() {

@@ -7,6 +7,7 @@ use maud::html;
 
 use super::layout::{Page, Tab};
 use super::schedulers::schedule;
+use super::trouble;
 use crate::dashboard::background::survey::Row;
 use crate::dashboard::format::json::clip;
 use crate::dashboard::format::moment::{count, exactly, many};
@@ -57,14 +58,17 @@ async fn build(visit: &Visit, params: &Params) -> Result<Page, Problem> {
             }
         }
         div #schedulers data-swap {
-            @if overview.is_searching || overview.unread > 0 { p.hint role="status" { "Still looking for queues: there may be more." } }
+            (trouble(&overview))
+            @if overview.trouble.is_none() && (overview.is_searching || overview.unread > 0) {
+                p.hint role="status" { "Still looking for queues: there may be more." }
+            }
             @if let Some(problem) = problem { p.bad role="alert" { (problem) } }
-            @if shown == 0 {
+            @if shown == 0 && overview.trouble.is_none() {
                 div.empty {
-                    @if q.is_empty() { h3 { "No queue has a job scheduler" } } @else { h3 { "No scheduler has “" (q) "” in its id, its name or its queue" } }
+                    @if q.is_empty() { h2 { "No queue has a job scheduler" } } @else { h2 { "No scheduler has “" (q) "” in its id, its name or its queue" } }
                     p { "One is made by " code { "queue.upsert_job_scheduler" } " or Node's " code { "queue.upsertJobScheduler" } "." }
                 }
-            } @else {
+            } @else if shown > 0 {
                 p.faint {
                     (many(total, "scheduler")) " in " (many(rows.len() as u64, "queue"))
                     @if (shown as u64) < total && q.is_empty() { "; these are " (count(shown as u64)) " that run next, others are on the pages of their queues" }
@@ -77,7 +81,7 @@ async fn build(visit: &Visit, params: &Params) -> Result<Page, Problem> {
                     tbody { @for (queue, scheduler) in found.iter().take(MOST) { tr {
                         th scope="row" { a href=(visit.links.part(queue, "schedulers")) { (clip(&scheduler.id)) } " " span.faint { (clip(&scheduler.name)) } }
                         td { a href=(visit.links.queue(queue)) { (queue) } }
-                        td { (schedule(visit, queue, scheduler)) }
+                        td { (schedule(visit, queue, scheduler, now)) }
                         td {
                             (exactly(Some(scheduler.next_run), now))
                             @if now.duration_since(scheduler.next_run).is_ok_and(|late| late.as_secs() > 60) { " " span.bad { "overdue" } }

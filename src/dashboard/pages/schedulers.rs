@@ -15,7 +15,7 @@ use crate::dashboard::access::Action;
 use crate::dashboard::actions::reschedule::spelled;
 use crate::dashboard::app::AnyQueue;
 use crate::dashboard::format::json::{clip, tree};
-use crate::dashboard::format::moment::{count, exactly, span, when};
+use crate::dashboard::format::moment::{count, exactly, iso, span, when};
 use crate::dashboard::format::words;
 use crate::dashboard::redaction::Field;
 use crate::dashboard::request::links::{query, unsegment};
@@ -23,7 +23,7 @@ use crate::dashboard::request::problem::Problem;
 use crate::dashboard::request::visit::{Params, Visit, given};
 use crate::error::Result as Answer;
 use crate::queue::JobScheduler;
-use crate::scheduler::Repeat;
+use crate::scheduler::{Overlap, Repeat};
 use crate::state::{JobState, Order};
 
 const PER_PAGE: i64 = 50;
@@ -60,7 +60,7 @@ async fn build(visit: &Visit, name: &str, params: &Params) -> Result<Page, Probl
         div #schedulers data-swap {
             @if schedulers.is_empty() {
                 div.empty {
-                    h3 { "This queue has no job scheduler" }
+                    h2 { "This queue has no job scheduler" }
                     p { "One is made by " code { "queue.upsert_job_scheduler" } " or Node's " code { "queue.upsertJobScheduler" } "." }
                 }
             }
@@ -135,7 +135,9 @@ fn one(visit: &Visit, queue: &str, scheduler: &JobScheduler, last: &[LastRun], n
                 (actions(visit, queue, scheduler))
             }
             dl.pairs {
-                dt { "Schedule" } dd { (schedule(visit, queue, scheduler)) }
+                dt { "Schedule" } dd { (schedule(visit, queue, scheduler, now)) }
+                @if scheduler.overlap == Overlap::Skip { dt { "Overlap" } dd { "a run is skipped while the one before it runs" } }
+                @if scheduler.catch_up > 0 { dt { "Missed runs" } dd { "up to " (scheduler.catch_up) " are made up" } }
                 dt { "Next run" }
                 dd {
                     (exactly(Some(scheduler.next_run), now)) " " a href=(visit.links.job(queue, &next)) { "its job" }
@@ -151,40 +153,66 @@ fn one(visit: &Visit, queue: &str, scheduler: &JobScheduler, last: &[LastRun], n
     }
 }
 
-pub(super) fn schedule(visit: &Visit, queue: &str, scheduler: &JobScheduler) -> Markup {
+pub(super) fn schedule(visit: &Visit, queue: &str, scheduler: &JobScheduler, now: SystemTime) -> Markup {
     let text = |text: &str| visit.text(queue, &scheduler.name, Field::Other, text);
     html! {
         @if let Some(pattern) = &scheduler.pattern { code { (text(pattern)) } @if let Some(zone) = &scheduler.tz { " in " (text(zone)) } }
         @else if let Some(every) = scheduler.every { "every " (span(every)) }
         @else { span.bad { "none that can be read" } }
         @if let Some(limit) = scheduler.limit { ", " (count(limit)) " times at most" }
+        @if let Some(start) = scheduler.start_date.filter(|start| *start > now) { ", from " (exactly(Some(start), now)) }
+        @if let Some(end) = scheduler.end_date { ", until " (exactly(Some(end), now)) }
     }
 }
 
-/// Shows the runs that follow the next one.
+/// Shows the runs that follow the next one. If that is overdue, those that were missed are not made up.
 fn coming(visit: &Visit, queue: &str, scheduler: &JobScheduler, now: SystemTime) -> Markup {
-    let repeat = match (&scheduler.pattern, scheduler.every) {
-        (Some(pattern), _) => Some(Repeat::cron(pattern.clone())),
-        (None, Some(every)) => Some(Repeat::every(every).start_date(scheduler.next_run)),
-        (None, None) => None,
+    let after = scheduler.next_run.max(now);
+    let (repeat, from) = match (&scheduler.pattern, scheduler.every) {
+        (Some(pattern), _) => (Repeat::cron(pattern.clone()), after),
+        (None, Some(every)) => {
+            let from = last_slot(scheduler.next_run, every, after);
+            (Repeat::every(every).start_date(from), from)
+        }
+        (None, None) => return html! { span.none { "–" } },
     };
-    let Some(mut repeat) = repeat else { return html! { span.none { "–" } } };
-    if let Some(zone) = &scheduler.tz {
-        repeat = repeat.tz(zone.clone());
-    }
-    if let Some(end) = scheduler.end_date {
-        repeat = repeat.end_date(end);
-    }
-    // With an interval, the first is the next run itself.
-    let runs = match repeat.next_runs(RUNS + 1, scheduler.next_run) {
+    // With an interval, the first is the slot that is over or about to run.
+    let runs = match planned(repeat, scheduler).next_runs(RUNS + 1, from) {
         Ok(runs) => runs,
         Err(error) => return html! { span.bad { (visit.problem(queue, &error.to_string())) } },
     };
+    let left = scheduler.limit.map_or(u64::MAX, |limit| limit.saturating_sub(scheduler.iteration_count.unwrap_or(0)));
+    let left = usize::try_from(left).unwrap_or(usize::MAX).min(RUNS);
+    let runs: Vec<SystemTime> = runs.into_iter().filter(|run| *run > after).take(left).collect();
     html! {
-        @for (n, run) in runs.into_iter().filter(|run| *run > scheduler.next_run).take(RUNS).enumerate() {
+        @if runs.is_empty() { span.none { "none: it ends" } }
+        @for (n, run) in runs.into_iter().enumerate() {
             @if n > 0 { ", " }
             (when(Some(run), now))
         }
+    }
+}
+
+/// Returns the last slot of an interval that is not after a moment.
+fn last_slot(first: SystemTime, every: Duration, moment: SystemTime) -> SystemTime {
+    let (since, every) = (moment.duration_since(first).unwrap_or_default().as_millis(), every.as_millis().max(1));
+    let slots = u64::try_from(since / every * every).unwrap_or(u64::MAX);
+    first.checked_add(Duration::from_millis(slots)).unwrap_or(first)
+}
+
+/// Returns a schedule with the zone, the seed and the end of a scheduler.
+fn planned(mut repeat: Repeat, scheduler: &JobScheduler) -> Repeat {
+    if scheduler.pattern.is_some() {
+        if let Some(zone) = &scheduler.tz {
+            repeat = repeat.tz(zone.clone());
+        }
+        if let Some(seed) = &scheduler.hash_seed {
+            repeat = repeat.hash_seed(seed.clone());
+        }
+    }
+    match scheduler.end_date {
+        Some(end) => repeat.end_date(end),
+        None => repeat,
     }
 }
 
@@ -219,11 +247,13 @@ fn change(visit: &Visit, queue: &str, to: &str, scheduler: &JobScheduler) -> Mar
     };
     let text = |text: Option<&str>| visit.problem(queue, text.unwrap_or_default());
     let limit = scheduler.limit.map(|limit| limit.to_string());
+    let end = scheduler.end_date.map(iso);
     html! {
         details.ask {
             summary.button { "Change…" }
             div.popup {
-                p { "Name, data and options of its jobs stay as they are. By another interval it runs at once, and then as it says." }
+                p { "Name, data and options of its jobs stay as they are. By another interval it runs at once, and then as it says. A program that \
+                    upserts this scheduler when it starts sets its own schedule again." }
                 form method="post" action=(to) {
                     (visit.token.field())
                     input type="hidden" name="id" value=(scheduler.id);
@@ -231,6 +261,7 @@ fn change(visit: &Visit, queue: &str, to: &str, scheduler: &JobScheduler) -> Mar
                     (field("pattern", "or cron pattern", &text(scheduler.pattern.as_deref()), "0 3 * * *"))
                     (field("tz", "Time zone of the pattern", &text(scheduler.tz.as_deref()), "Europe/Berlin"))
                     (field("limit", "Maximum number of runs from now on", limit.as_deref().unwrap_or_default(), "no limit"))
+                    (field("end", "No run after, in UTC", end.as_deref().unwrap_or_default(), "2030-12-31 18:00"))
                     button name="do" value=(Action::ChangeScheduler) { "Change it" }
                 }
             }

@@ -59,7 +59,7 @@ async fn find(visit: &Visit, wanted: &str) -> Result<Found, Problem> {
         div.head { h1 { @if wanted.is_empty() { "Search" } @else { "Found for “" (wanted) "”" } } }
         @if queues.is_empty() && jobs.is_empty() {
             div.empty {
-                h3 { "Nothing is found" }
+                h2 { "Nothing is found" }
                 p { "The search goes by a part of a queue's name, by the whole id of a job, or by " code { "queue:id" }
                     ". To find jobs by their name or their data, open the queue and filter there." }
                 @if not_asked > 0 {

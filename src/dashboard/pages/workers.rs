@@ -8,6 +8,7 @@ use maud::{Markup, html};
 
 use super::layout::{Page, Tab};
 use super::queue::{progress, worker};
+use super::trouble;
 use crate::dashboard::background::survey::Overview;
 use crate::dashboard::format::json::clip;
 use crate::dashboard::format::moment::when;
@@ -39,7 +40,9 @@ async fn build(visit: &Visit, params: &Params) -> Result<Page, Problem> {
     let body = html! {
         div.head { h1 { "Workers" @if let Some(name) = only { " of " a href=(visit.links.queue(name)) { (name) } } } }
         div #workers data-swap {
+            (trouble(&overview))
             @match overview.workers.as_ref() {
+                _ if overview.trouble.is_some() => {}
                 Err(problem) => (not_told(problem)),
                 Ok(_) => (table(visit, &overview, only)),
             }
@@ -52,7 +55,7 @@ async fn build(visit: &Visit, params: &Params) -> Result<Page, Problem> {
 fn not_told(problem: &str) -> Markup {
     html! {
         div.empty {
-            h3 { "Redis does not permit to list the clients" }
+            h2 { "Redis does not permit to list the clients" }
             p { "The user that this dashboard connects as needs the permission for " code { "CLIENT LIST" } "." }
             pre.raw { (problem) }
         }
@@ -69,7 +72,7 @@ fn table(visit: &Visit, overview: &Overview, only: Option<&str>) -> Markup {
     html! {
         @if shown.is_empty() {
             div.empty {
-                h3 { "No worker is connected" }
+                h2 { "No worker is connected" }
                 p { "Jobs wait until one is. Workers of Node under a prefix with a space or another odd character are not found." }
             }
         } @else {

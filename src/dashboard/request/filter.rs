@@ -1,5 +1,6 @@
 //! The filter of the jobs of a state, as the address of the page has it.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use super::links::query;
@@ -27,6 +28,8 @@ pub(in crate::dashboard) struct Filter {
     pub(in crate::dashboard) older: Option<Duration>,
     /// Added, or finished, at most this long ago.
     pub(in crate::dashboard) newer: Option<Duration>,
+    /// How far back the pictures on the page go. No condition: it only stays chosen from page to page.
+    pub(in crate::dashboard) history: Option<String>,
 }
 
 impl Filter {
@@ -42,11 +45,17 @@ impl Filter {
             id: owned("ids"),
             older: age("older"),
             newer: age("newer"),
+            history: owned("history"),
         }
     }
 
+    /// Returns the filter that all jobs of a state match, with the pictures as they are.
+    pub(in crate::dashboard) fn all_of(&self, state: JobState) -> Self {
+        Self { history: self.history.clone(), ..Self::of(&Params::new(), state) }
+    }
+
     pub(in crate::dashboard) fn is_plain(&self) -> bool {
-        let Self { state: _, name, data, reason, id, older, newer } = self;
+        let Self { state: _, history: _, name, data, reason, id, older, newer } = self;
         [name, data, reason, id].iter().all(|text| text.is_none()) && older.is_none() && newer.is_none()
     }
 
@@ -82,9 +91,15 @@ impl Filter {
     pub(in crate::dashboard) fn fields(&self) -> impl Iterator<Item = (&'static str, String)> {
         let age = |age: Option<Duration>| age.map(short);
         let (name, data, reason, id) = (self.name.clone(), self.data.clone(), self.reason.clone(), self.id.clone());
-        let (older, newer) = (age(self.older), age(self.newer));
-        let fields =
-            [("name", name), ("data", data), ("reason", reason), ("ids", id), ("older", older), ("newer", newer)];
+        let fields = [
+            ("name", name),
+            ("data", data),
+            ("reason", reason),
+            ("ids", id),
+            ("older", age(self.older)),
+            ("newer", age(self.newer)),
+            ("history", self.history.clone()),
+        ];
         fields.into_iter().filter_map(|(name, value)| value.map(|value| (name, value)))
     }
 
@@ -206,6 +221,20 @@ async fn by_place(queue: &AnyQueue, filter: &Filter, first: u64, want: u64) -> R
     })
 }
 
+/// Returns where a page begins: where the address says or, if there are fewer jobs by now, where the last page does.
+pub(in crate::dashboard) fn begin<'a>(
+    filter: &Filter,
+    from: Option<&'a str>,
+    total: u64,
+    want: u64,
+) -> Option<Cow<'a, str>> {
+    let place = from.filter(|_| filter.is_plain()).and_then(|from| from.parse::<u64>().ok());
+    match place {
+        Some(place) if place >= total => Some((total.saturating_sub(1) / want * want).to_string().into()),
+        _ => from.map(Cow::from),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -230,6 +259,7 @@ mod tests {
             id: Some("repeat:x:*".into()),
             older: Some(Duration::from_millis(1_500)),
             newer: Some(Duration::from_secs(7_200)),
+            history: Some("1w".into()),
         };
         let params: Params = filter
             .query()

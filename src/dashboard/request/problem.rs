@@ -87,13 +87,17 @@ impl Problem {
         self.detail.as_ref().unwrap_or(&self.title)
     }
 
-    pub(in crate::dashboard) fn body(&self, home: &str) -> Markup {
+    /// Shows it, with the way back to the page that it is about, if there is one.
+    pub(in crate::dashboard) fn body(&self, home: &str, back: Option<&str>) -> Markup {
         html! {
             section.empty {
                 h1 { (self.title) }
                 p { (self.advice) }
                 @if let Some(detail) = &self.detail { pre.raw { (detail) } }
-                p { a.button href=(home) { "All queues" } }
+                p {
+                    @if let Some(back) = back { a.button href=(back) { "Look again" } " " }
+                    a.button href=(home) { "All queues" }
+                }
             }
         }
     }

@@ -6,11 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{FromRequestParts, OriginalUri};
-use axum::http::HeaderMap;
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, Method};
 
 use super::forms::{self, Token};
-use super::links::Links;
+use percent_encoding::percent_decode_str;
+
+use super::links::{Links, unsegment};
 use super::problem::Problem;
 use crate::dashboard::access::{Action, Audit, Permission};
 use crate::dashboard::app::{AnyQueue, App};
@@ -106,6 +108,19 @@ impl Visit {
     /// Returns the request's headers.
     pub(in crate::dashboard) fn headers(&self) -> &HeaderMap {
         &self.parts.headers
+    }
+
+    /// Returns the page to look at again after a problem: the one of the form, or the queue of a page that cannot be
+    /// shown, if it may be seen.
+    pub(in crate::dashboard) fn back(&self) -> Option<String> {
+        let (path, is_form) = (self.parts.uri.path(), self.parts.method == Method::POST);
+        let (queue, rest) = path.strip_prefix("/queue/").map(|path| path.split_once('/').unwrap_or((path, "")))?;
+        let name = percent_decode_str(queue).decode_utf8().ok().filter(|name| self.may_see(unsegment(name)))?;
+        match (is_form, rest) {
+            (true, rest) if !rest.is_empty() && rest != "jobs" => Some(self.links.to(path)),
+            (true, _) => Some(self.links.queue(unsegment(&name))),
+            (false, rest) => (!rest.is_empty()).then(|| self.links.queue(unsegment(&name))),
+        }
     }
 
     /// Returns JSON as it may be shown.
