@@ -163,6 +163,21 @@ async fn a_job_that_runs_is_asked_to_stop_and_one_that_waits_fails_without_a_run
     assert!(told.contains(&format!("{running}: its worker is asked to stop it\n")), "{told}");
     assert!(told.contains("later: it fails without a run"), "{told}");
     on.until(JobState::Failed, 2).await;
+    // By a filter, what runs and what waits.
+    for n in 0..3 {
+        on.queue.add("encode", json!({ "customer": 7 })).job_id(format!("encode-{n}")).await.unwrap();
+    }
+    on.until(JobState::Active, 1).await;
+    let would = oxmq(&on, "cancel q -n encode --dry-run").await.ok();
+    assert!(
+        would.contains("3 jobs named encode") && would.contains("would be cancelled; nothing was changed"),
+        "{would}"
+    );
+    assert_eq!(oxmq(&on, "cancel q --yes").await.code, 2);
+    assert_eq!(oxmq(&on, "cancel q later -n encode --yes").await.code, 2);
+    let told = call(&on, &["cancel", "q", "--data", "\"customer\":7", "--yes", "--reason", "gone"], "").await.ok();
+    assert!(told.contains("3 jobs cancelled"), "{told}");
+    on.until(JobState::Failed, 5).await;
     let again = oxmq(&on, &format!("cancel q {running} --yes --json")).await;
     assert!(again.code == 5 && again.out.contains("it had finished before"), "{again:?}");
     worker.close().await;

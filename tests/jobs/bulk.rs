@@ -106,6 +106,55 @@ async fn a_bulk_change_of_priority_or_delay_reaches_each_job_once() {
     assert_eq!(on.queue.jobs(filter()).change_priority(3).await.unwrap().done, 900);
 }
 
+/// What runs is asked to stop, and what waits anywhere fails without a run. Delayed jobs are moved to the front for that,
+/// where the search comes by once more.
+#[tokio::test]
+async fn all_jobs_of_a_filter_are_cancelled_each_once() {
+    let on = Fixture::new().await;
+    let of = |customer: u32, id: String| NewJob::new("encode", json!({ "customer": customer })).job_id(id);
+    on.queue.add_bulk((0..5).map(|n| of(7, format!("runs-{n}")))).await.unwrap();
+    let first = on.worker(async |job: Job<Value, Value>| {
+        if job.data()["customer"] == 7 {
+            job.cancelled().await;
+            return Err(oxmq::Halt::from("stopped"));
+        }
+        Ok(json!("done"))
+    });
+    let first = first.concurrency(5).start().unwrap();
+    on.until(JobState::Active, 5).await;
+    let waits = |n: u32| if n % 3 == 0 { 8 } else { 7 };
+    on.queue.add_bulk((0..300).map(|n| of(waits(n), format!("waits-{n}")))).await.unwrap();
+    on.queue.add_bulk((0..150).map(|n| of(7, format!("urgent-{n}")).priority(n % 4 + 1))).await.unwrap();
+    on.queue.add_bulk((0..250).map(|n| of(7, format!("later-{n}")).delay(HOUR))).await.unwrap();
+    on.queue.add_bulk((0..20).map(|n| of(8, format!("others-{n}")).delay(HOUR))).await.unwrap();
+
+    let unfinished = [
+        JobState::Active,
+        JobState::Delayed,
+        JobState::WaitingChildren,
+        JobState::Waiting,
+        JobState::Paused,
+        JobState::Prioritized,
+    ];
+    let theirs = on.queue.jobs(JobFilter::new(unfinished).data_contains("\"customer\":7"));
+    let would = theirs.clone().cancel("moved away").dry_run(true).await.unwrap();
+    assert_eq!(would.done, 5 + 200 + 150 + 250);
+    let report = theirs.cancel("moved away").await.unwrap();
+    assert_eq!((report.done, report.moved_on, report.refused), (would.done, 0, 0));
+    assert_eq!(on.count(JobState::Delayed).await, 20);
+    on.until(JobState::Failed, report.done as usize).await;
+    on.until(JobState::Completed, 100).await;
+    first.close().await;
+    let reasons: Vec<_> = on.queue.jobs(JobState::Failed).stream().collect().await;
+    for job in reasons {
+        let job = job.unwrap();
+        assert_eq!(job.failed_reason(), Some("moved away"), "{}", job.id());
+        assert_eq!(job.attempts_started(), u32::from(job.id().starts_with("runs")), "{}", job.id());
+    }
+    let finished = on.queue.jobs(JobState::Failed).cancel("why not").await;
+    assert!(matches!(finished, Err(Error::InvalidOption { .. })), "{finished:?}");
+}
+
 #[tokio::test]
 async fn a_step_that_is_dropped_goes_on_with_the_next_call() {
     let on = Fixture::new().await;

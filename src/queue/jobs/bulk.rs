@@ -10,7 +10,7 @@ pub use self::run::BulkRun;
 use super::Jobs;
 use crate::engine::{Engine, JobsCursor};
 use crate::error::{Error, Reason, Result};
-use crate::job::RetryOptions;
+use crate::job::{Cancellation, RetryOptions};
 use crate::keys::QueueKeys;
 use crate::options::{JobFilter, check_delay, check_priority};
 use crate::queue::QueueCore;
@@ -27,15 +27,21 @@ enum What {
     Retry(RetryOptions),
     Promote,
     Remove,
+    Cancel { reason: Arc<str> },
     Move { target: String },
     ChangePriority(u32),
     ChangeDelay(Duration),
 }
 
 impl What {
-    /// Returns whether a job that it is done to may stand further on among those that are still to be looked at.
-    fn replaces(&self) -> bool {
-        matches!(self, Self::ChangePriority(_) | Self::ChangeDelay(_))
+    /// Returns whether a job of this state that it is done to may stand further on among those that are still to be looked at.
+    fn replaces(&self, state: JobState) -> bool {
+        match self {
+            Self::ChangePriority(_) | Self::ChangeDelay(_) => true,
+            // They are moved to the front of those that wait.
+            Self::Cancel { .. } => matches!(state, JobState::Delayed | JobState::WaitingChildren),
+            _ => false,
+        }
     }
 
     fn op(&self) -> &'static str {
@@ -43,6 +49,7 @@ impl What {
             Self::Retry(_) => "retry",
             Self::Promote => "promote",
             Self::Remove => "remove_jobs",
+            Self::Cancel { .. } => "cancel",
             Self::Move { .. } => "move_jobs",
             Self::ChangePriority(_) => "change_priority",
             Self::ChangeDelay(_) => "change_delay",
@@ -64,6 +71,9 @@ impl What {
             Self::ChangePriority(_) => {
                 (|state| !matches!(state, Completed | Failed), "finished jobs have no place to change")
             }
+            Self::Cancel { .. } => {
+                (|state| !matches!(state, Completed | Failed), "finished jobs have nothing to be cancelled")
+            }
             Self::Remove => return Ok(()),
         };
         if filter.states.iter().copied().all(fits) { Ok(()) } else { Err(Error::invalid("filter", rule)) }
@@ -79,6 +89,11 @@ impl What {
             Self::Promote => engine.promote(id).await,
             Self::ChangePriority(priority) => engine.change_priority(id, *priority, false).await,
             Self::ChangeDelay(delay) => engine.change_delay(id, *delay).await,
+            Self::Cancel { reason } => match engine.cancel(id, reason).await? {
+                Cancellation::Requested | Cancellation::Cancelled => Ok(()),
+                Cancellation::AlreadyFinished => Err(Error::refused(self.op(), id, Reason::NotInState)),
+                Cancellation::NotFound => Err(Error::refused(self.op(), id, Reason::MissingJob)),
+            },
             // These find and act in one call.
             Self::Remove | Self::Move { .. } => Err(Error::refused(self.op(), id, Reason::NotInState)),
         }
@@ -114,6 +129,19 @@ impl<D, R> Jobs<D, R> {
     #[doc(alias = "clean")]
     pub fn remove(self) -> BulkAction {
         self.act(What::Remove)
+    }
+
+    /// Fails these jobs without another attempt, and asks the workers of those that run to stop, each as
+    /// [`JobRef::cancel`](crate::JobRef::cancel) does. Awaiting it does so.
+    ///
+    /// A job that has begun to run since it was found is cancelled all the same; one that has finished is counted as moved
+    /// on. An empty reason becomes `cancelled`.
+    ///
+    /// BullMQ: `Worker.cancelAllJobs`, which knows the running jobs of its own process only.
+    #[doc(alias = "cancelAllJobs")]
+    pub fn cancel(self, reason: impl Into<String>) -> BulkAction {
+        let reason = reason.into();
+        self.act(What::Cancel { reason: if reason.is_empty() { "cancelled".into() } else { reason.into() } })
     }
 
     /// Moves these jobs to another queue of the same prefix and server, with their data, options, attempts and logs.
@@ -213,8 +241,9 @@ impl BulkAction {
             self.core.engine().check_slot("queue", keys.base())?;
             target = Some(keys.base().to_owned());
         }
+        let replaces = self.filter.states.iter().any(|&state| self.what.replaces(state));
         let mut scan = engine.scan(self.filter, None, self.cursor)?;
-        if self.what.replaces() && !self.is_dry {
+        if replaces && !self.is_dry {
             scan.look_at_all();
         }
         let limit = self.limit.unwrap_or(u64::MAX);

@@ -57,6 +57,19 @@ pub(crate) async fn delay(global: &Global, args: Delay) -> Outcome {
     act(global, args.bulk, &[JobState::Delayed], verb, delayed, move |jobs| jobs.change_delay(args.to)).await
 }
 
+pub(crate) async fn cancel(global: &Global, args: Bulk, reason: &str) -> Outcome {
+    const CANCELLABLE: [JobState; 6] = [
+        JobState::Active,
+        JobState::Waiting,
+        JobState::Paused,
+        JobState::Prioritized,
+        JobState::Delayed,
+        JobState::WaitingChildren,
+    ];
+    let verb = Verb { would: "be cancelled", done: "cancelled, or their workers asked to stop" };
+    act(global, args, &CANCELLABLE, verb, |state| !state.is_finished(), |jobs| jobs.cancel(reason)).await
+}
+
 pub(crate) async fn clean(global: &Global, args: Clean) -> Outcome {
     if args.pick.older.is_none() {
         return Err(Failure::new(

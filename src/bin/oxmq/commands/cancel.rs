@@ -4,13 +4,25 @@ use oxmq::JobState;
 use oxmq::job::Cancellation;
 use serde_json::{Value, json};
 
-use super::bulk::{consent, state_of};
+use super::bulk::{self, consent, state_of};
 use crate::args::{Cancel, Global};
 use crate::connect::{self, AnyQueue};
-use crate::failure::{Failure, IN_PART, Outcome};
+use crate::failure::{Failure, IN_PART, Outcome, USAGE};
 use crate::say;
 
 pub(crate) async fn run(global: &Global, args: Cancel) -> Outcome {
+    if args.ids.is_empty() {
+        let (jobs, reason) = args.parts();
+        return bulk::cancel(global, jobs, &reason).await;
+    }
+    by_ids(global, args).await
+}
+
+/// Cancels jobs one by one, and says of each what has become of it.
+async fn by_ids(global: &Global, args: Cancel) -> Outcome {
+    if args.all || args.name.is_some() || args.id.is_some() || args.data.is_some() || args.older.is_some() {
+        return Err(Failure::new(USAGE, "give ids or a filter, not both"));
+    }
     let (_client, queue) = connect::queue(global, &args.queue).await?;
     let mut running = 0;
     for id in &args.ids {

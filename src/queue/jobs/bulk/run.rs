@@ -190,7 +190,7 @@ impl Work {
                     continue;
                 }
             };
-            if self.what.replaces() && !matches!(outcome, BulkOutcome::MovedOn) {
+            if self.what.replaces(state) && !matches!(outcome, BulkOutcome::MovedOn) {
                 self.scan.was_replaced(&id);
             }
             stepped.outcomes.push((id, outcome));
