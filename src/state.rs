@@ -92,16 +92,9 @@ impl fmt::Display for JobState {
 }
 
 /// The error of parsing a text that is not the name of a state.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("'{0}' is not the state of a job")]
 pub struct UnknownState(String);
-
-impl fmt::Display for UnknownState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "'{}' is not the state of a job", self.0)
-    }
-}
-
-impl std::error::Error for UnknownState {}
 
 impl FromStr for JobState {
     type Err = UnknownState;

@@ -77,16 +77,9 @@ impl JobsCursor {
 }
 
 /// The error of parsing a text that is no [`JobsCursor`].
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("this is not a cursor of a search for jobs")]
 pub struct BadCursor;
-
-impl fmt::Display for BadCursor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("this is not a cursor of a search for jobs")
-    }
-}
-
-impl std::error::Error for BadCursor {}
 
 type Fields = (usize, String, String, String, Option<u64>, Option<u64>, Option<u64>, u64);
 

@@ -1,6 +1,5 @@
 //! A failed attempt: what is stored of it, the event for listeners, and its line in the log.
 
-use std::fmt;
 use std::time::Duration;
 
 use super::attempt_error::AttemptError;
@@ -104,26 +103,9 @@ impl From<Panic> for Fault {
 }
 
 /// The error for data that the processor's type cannot be read from.
-#[derive(Debug)]
-pub(crate) struct Unread(pub(crate) Error);
-
-impl From<Error> for Unread {
-    fn from(error: Error) -> Self {
-        Self(error)
-    }
-}
-
-impl fmt::Display for Unread {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl std::error::Error for Unread {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.0.source()
-    }
-}
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub(crate) struct Unread(#[from] pub(crate) Error);
 
 impl Unread {
     /// Returns whether it is useless to try again: data that is not JSON can never be read. Data of another shape may

@@ -1,6 +1,5 @@
 //! What an attempt comes to that was told to stop: the reason that it was given decides, not only what it answers.
 
-use std::fmt;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -10,23 +9,13 @@ use crate::error::{BoxError, Halt};
 use crate::job::{Attempt, CancelReason};
 
 /// The error of an attempt that took longer than its limit.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("timed out after {} ms", millis(*limit))]
 pub(crate) struct TimedOut {
     limit: Duration,
     /// The error that the processor answered with when it was told.
+    #[source]
     cause: Option<BoxError>,
-}
-
-impl fmt::Display for TimedOut {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "timed out after {} ms", millis(self.limit))
-    }
-}
-
-impl std::error::Error for TimedOut {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.cause.as_deref().map(|cause| cause as _)
-    }
 }
 
 impl TimedOut {

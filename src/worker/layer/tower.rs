@@ -1,6 +1,5 @@
 //! Uses layers of `tower` around attempts.
 
-use std::fmt;
 use std::task::{Context, Poll};
 
 use futures::future::BoxFuture;
@@ -52,16 +51,9 @@ pub struct Attempted {
 pub struct RunNext;
 
 /// A [`Halt`] as an error, so that it can pass through services.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("the attempt ended without a value: {0:?}")]
 pub struct LayerError(pub Halt);
-
-impl fmt::Display for LayerError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the attempt ended without a value: {:?}", self.0)
-    }
-}
-
-impl std::error::Error for LayerError {}
 
 impl Service<Attempted> for RunNext {
     type Response = JsonText;
