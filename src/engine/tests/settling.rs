@@ -115,20 +115,19 @@ async fn jobs_are_kept_or_deleted_together_as_they_are_one_by_one() {
 
 /// The n-th of several attempts that fail in every way: with and without a reason, to be made again at once, first, or
 /// after a delay that counts as an attempt or not, or for good under different rules.
-fn failure(n: usize, id: &str) -> Outcome {
+fn failure(n: u64, id: &str) -> Outcome {
     let why = Why {
         reason: if n % 11 == 5 { String::new() } else { format!("no {n}") },
         stacktrace: format!("[\"at {n}\"]"),
         trace: if n % 7 == 3 { "trace".to_owned() } else { String::new() },
     };
-    let rules = [None, Some(true.into()), Some(2_u32.into())];
+    let every = |step: u64| n.is_multiple_of(step);
     let end = match n % 5 {
-        0 | 1 => End::Retry { why, lifo: n % 3 == 0 },
-        2 | 3 => {
-            let why = (n % 4 != 0).then_some(why);
-            End::Delayed { why, delay: 1000 * (1 + n as u64 % 3), counts: n % 2 == 0 }
-        }
-        _ => End::Failed { why, keep: rules[n / 5 % 3], attempts: 1 + n as u32 % 4 },
+        0 | 1 => End::Retry { why, lifo: every(3) },
+        2 | 3 => End::Delayed { why: (!every(4)).then_some(why), delay: 1000 * (1 + n % 3), counts: every(2) },
+        4 if every(3) => End::Failed { why, keep: None, attempts: 1 },
+        4 if every(2) => End::Failed { why, keep: Some(true.into()), attempts: 3 },
+        _ => End::Failed { why, keep: Some(2_u32.into()), attempts: 4 },
     };
     Outcome { id: id.into(), token: "t".into(), start: 1, end }
 }
@@ -163,7 +162,7 @@ async fn attempts_fail_together_as_they_fail_one_by_one() {
         };
         let [mut together, mut alone] = both_ways(70, &outcomes, prepare).await;
         assert_eq!(together.0[16], Err(Reason::LockMismatch));
-        assert_eq!(together.0[place(5)], Err(Reason::NotInState));
+        assert_eq!(together.0[if from_the_end { 54 } else { 5 }], Err(Reason::NotInState));
         // The second of two outcomes of one job; its lock was there when the call began.
         assert_eq!((together.0[60], alone.0[60]), (Err(Reason::NotInState), Err(Reason::MissingLock)));
         together.0[60] = alone.0[60];
@@ -363,7 +362,7 @@ async fn a_job_that_has_failed_before_is_handed_out_as_its_hash_has_it() {
     ] {
         let engine = queue().await;
         engine.redis("HSET @meta opts.maxLenEvents 10000").await;
-        engine.redis(&format!("HSET @7 {plain} {more}")).await;
+        engine.redis(format!("HSET @7 {plain} {more}").trim()).await;
         engine.redis(&format!("{place} 7")).await;
         let mut stored = engine.get_job("7").await.unwrap().unwrap();
         let mut ask = Ask { want: 1, lock_ms: 30_000, ..Ask::default() };
