@@ -6,8 +6,12 @@ use std::time::Duration;
 
 use oxmq::events::EventsFrom;
 use oxmq::queue::Order;
-use oxmq::{Client, Error, Job, JobState, Queue, Repeat};
+use oxmq::{Client, ConnectOptions, Error, Job, JobState, Queue, Repeat};
 
+use crate::common::cluster::{Cluster, name_on_each};
+use crate::common::eventually::eventually;
+use crate::common::fixture::PATIENCE;
+use crate::common::sentinel::{MASTER, Sentinels};
 use crate::common::server::RedisServer;
 
 /// Starts a server with the users of the page.
@@ -144,5 +148,101 @@ fn every_command_sent_is_listed_on_the_acl_page() {
     assert!(in_scripts.len() > 50 && sent.len() > 5 && called.len() > 10, "{in_scripts:?} {sent:?} {called:?}");
     for word in in_scripts.iter().chain(&sent).chain(&called) {
         assert!(is_named(word), "docs/acl.md does not name {word}");
+    }
+}
+
+/// Returns what the page has in backquotes after these words.
+fn quoted_behind(words: &str) -> &'static str {
+    let page = include_str!("../docs/acl.md");
+    page.split(words).nth(1).and_then(|rest| rest.split('`').nth(1)).unwrap_or_else(|| panic!("{words}"))
+}
+
+async fn acl(redis: &mut redis::aio::MultiplexedConnection, words: &str) -> redis::Value {
+    redis::cmd("ACL").arg(words.split(' ').collect::<Vec<_>>()).query_async(redis).await.unwrap()
+}
+
+/// Adds a job, lets a worker run it, and expects that the server has refused nothing but what the page names.
+async fn runs_a_job(client: &Client, name: &str) {
+    let queue: Queue<u32, u32> = client.queue(name).open().unwrap();
+    let double = |job: Job<u32, u32>| async move { Ok::<_, oxmq::Halt>(job.data() * 2) };
+    let worker = client.worker(name, double).start().unwrap();
+    let job = queue.add("n", 21).delay(Duration::from_millis(20)).await.unwrap();
+    assert_eq!(job.wait_until_finished(PATIENCE).await.unwrap(), 42);
+    worker.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_documented_rights_are_enough_on_a_cluster() {
+    let cluster = Cluster::start();
+    let more = quoted_behind("on a [cluster](servers.md#cluster): ");
+    for node in &cluster.nodes {
+        let mut admin = crate::common::server::connect(&format!("redis://{}", node.addr())).await;
+        for line in include_str!("../docs/acl.md").lines().filter_map(|line| line.strip_prefix("ACL SETUSER ")) {
+            // The queue's names need a hash tag, and no other prefix.
+            acl(&mut admin, &format!("SETUSER {line} {more}")).await;
+        }
+    }
+    for user in ["bull-worker", "bull-exact"] {
+        let options = ConnectOptions::cluster(&cluster.hosts()[..1]).unwrap().username(user).password("secret");
+        let client = Client::builder(options).connect().await.unwrap();
+        for name in name_on_each(user) {
+            runs_a_job(&client, &name).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_documented_rights_are_enough_behind_sentinels() {
+    let sentinels = Sentinels::start().await;
+    let at_sentinels = quoted_behind("Users of the sentinels themselves: ");
+    for host in sentinels.hosts() {
+        let mut admin = crate::common::server::connect(&format!("redis://{host}")).await;
+        acl(&mut admin, &format!("SETUSER watcher on >s3cret resetchannels -@all {at_sentinels}")).await;
+    }
+    let role = quoted_behind("behind [sentinels](servers.md#sentinel): ");
+    for server in &sentinels.servers {
+        let mut admin = server.connection().await;
+        for line in include_str!("../docs/acl.md").lines().filter_map(|line| line.strip_prefix("ACL SETUSER ")) {
+            acl(&mut admin, &format!("SETUSER {line}")).await;
+            let mute = line.replacen("bull-", "mute-", 1);
+            acl(&mut admin, &format!("SETUSER {mute} -hello {role}")).await;
+        }
+    }
+    let options = |user: &str| {
+        let options = ConnectOptions::sentinel(sentinels.hosts(), MASTER).unwrap().username(user).password("secret");
+        options.sentinel_username("watcher").sentinel_password("s3cret")
+    };
+    let users = ["bull-worker", "mute-worker", "mute-exact"];
+    let connect = |user| Client::builder(options(user)).connect();
+    let clients = futures::future::join_all(users.map(connect)).await;
+    let clients: Vec<Client> = clients.into_iter().map(Result::unwrap).collect();
+    for (client, user) in clients.iter().zip(users) {
+        runs_a_job(client, user).await;
+        // A server that the sentinels name, and that is a replica all the same, is not used.
+        let replica = sentinels.servers[1].port();
+        let astray = options(user).node_addresses(move |host, _| Some((host.to_owned(), replica)));
+        let error = Client::builder(astray).connect().await.unwrap_err().to_string();
+        let expected = format!("connect: no connection to redis://127.0.0.1:{replica}: the server is a replica");
+        assert_eq!(error, expected, "{user}");
+    }
+    sentinels.fail_over().await;
+    sentinels.until_master(1).await;
+    let admin = sentinels.servers[1].connection().await;
+    for (client, user) in clients.iter().zip(users) {
+        // What the old master still takes is lost.
+        eventually("it is at the new master", || {
+            let mut admin = admin.clone();
+            async move {
+                let _ = client.ping().await;
+                let clients: String = redis::cmd("CLIENT").arg("LIST").query_async(&mut admin).await.unwrap();
+                clients.contains(&format!(" user={user} "))
+            }
+        })
+        .await;
+        runs_a_job(client, &format!("{user}-2")).await;
+    }
+    for host in sentinels.hosts() {
+        let mut admin = crate::common::server::connect(&format!("redis://{host}")).await;
+        assert_eq!(acl(&mut admin, "LOG").await, redis::Value::Array(Vec::new()));
     }
 }

@@ -386,6 +386,17 @@ async fn sentinels_over_tls_lead_to_servers_over_tls() {
     // The sentinels without TLS, the servers with it.
     let client = Client::builder(to(sentinels.hosts()).sentinel_tls(false)).connect().await.unwrap();
     client.ping().await.unwrap();
+    // The sentinels with TLS, the server that they name without it, at its other port.
+    let plain = sentinels.servers[0].port();
+    let reverse = to(sentinels.tls_hosts()).tls(false).sentinel_tls(true);
+    let reverse = reverse.node_addresses(move |host, _| Some((host.to_owned(), plain)));
+    Client::builder(reverse).connect().await.unwrap().ping().await.unwrap();
+    // Neither trusts the sentinels of another authority.
+    let strange = ConnectOptions::sentinel(sentinels.tls_hosts(), MASTER).unwrap().tls(true).wait_for_server(true);
+    let strange = strange.tls_root(certificates.pem("other.crt")).tls_server_name("redis.internal");
+    let said = Client::builder(strange).connect().await.unwrap_err().to_string();
+    assert!(said.starts_with("connect: no connection to the sentinel rediss://127.0.0.1:"), "{said}");
+    assert!(said.contains("UnknownIssuer"), "{said}");
     let traffic = Traffic::start(to(sentinels.tls_hosts())).await;
     traffic.more(20).await;
     sentinels.fail_over().await;

@@ -1,8 +1,9 @@
 //! TLS handshakes that fail: what waiting does not mend, and what the user can do.
 
+use std::error::Error;
+
 use redis::{ErrorKind, RedisError};
 
-use super::attempt::is_silence;
 use super::servers::Address;
 
 /// What rustls says before it names what is wrong with the server's certificate.
@@ -21,16 +22,12 @@ pub(super) fn is_distrust(error: &RedisError) -> bool {
     error.kind() == ErrorKind::Io && [THEIRS, ALERT, NO_TLS].iter().any(|part| text.contains(part))
 }
 
-/// Returns what to say of an error of connecting if TLS may be expected on one side only: a server without it waits for
-/// the end of a line, and one with it closes the connection.
+/// Returns what to say of an error of connecting without TLS: a server that expects it closes the connection.
 pub(super) fn tls_hint(address: &Address, error: &RedisError) -> &'static str {
+    // Only the error of a socket has a source; ours, as that a server is a replica, say nothing about TLS.
+    let has_hung_up = error.source().is_some() && error.is_connection_dropped() && !error.is_connection_refusal();
     match address {
-        Address::Tls(..) if is_silence(error) => {
-            "; a port without TLS is silent like this, which is reached by redis instead of rediss"
-        }
-        Address::Tcp(..) if error.is_connection_dropped() && !error.is_connection_refusal() && !is_silence(error) => {
-            "; a port with TLS hangs up like this: try rediss instead of redis"
-        }
+        Address::Tcp(..) if has_hung_up => "; a port with TLS hangs up like this: try rediss instead of redis",
         _ => "",
     }
 }

@@ -1,5 +1,6 @@
 //! Queues on a Redis Cluster: on several nodes, beside Node, while slots move and masters die.
 
+mod answers;
 mod basics;
 #[cfg(feature = "doctor")]
 mod doctor;

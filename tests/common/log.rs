@@ -8,7 +8,7 @@ use tracing_subscriber::fmt::MakeWriter;
 use super::eventually::eventually_within;
 use super::fixture::PATIENCE;
 
-/// The lines at INFO and above, of this thread from `Log::begin` on, or of connections on all threads.
+/// The lines at INFO and above, or at another level, of this thread from `Log::begin` on, or of connections on all threads.
 pub struct Log {
     text: Text,
     _subscriber: Option<tracing::subscriber::DefaultGuard>,
@@ -38,12 +38,17 @@ impl MakeWriter<'_> for Text {
 
 impl Log {
     pub fn begin() -> Self {
+        Self::begin_at(tracing::Level::INFO)
+    }
+
+    /// Collects the lines at this level and above.
+    pub fn begin_at(level: tracing::Level) -> Self {
         // While there is only one subscriber, `tracing` asks it on the thread that reaches a log line first; if that
         // thread has none, the line is disabled for all threads. So there is always a second subscriber.
         Self::of_connections();
         let text = Text::default();
         let subscriber = tracing_subscriber::fmt()
-            .with_max_level(tracing::Level::INFO)
+            .with_max_level(level)
             .with_ansi(false)
             .without_time()
             .with_writer(text.clone())

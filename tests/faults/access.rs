@@ -249,3 +249,62 @@ async fn a_server_that_is_too_old_is_named() {
         );
     }
 }
+
+/// Whatever happens to its connections, a client writes neither its user nor its password into any log line or event.
+#[tokio::test]
+async fn no_log_line_and_no_event_shows_the_user_or_the_password() {
+    const USER: &str = "joanna-of-acme";
+    let log = Log::begin_at(tracing::Level::TRACE);
+    let mut server = RedisServer::start();
+    let login = |password: &str| format!("{USER}:{password}@");
+    let permit = async |server: &RedisServer, password: &str| {
+        let user = ["SETUSER", USER, "reset", "on", &format!(">{password}"), "~*", "&*", "+@all", "-info", "-config"];
+        let () = redis::cmd("ACL").arg(&user).query_async(&mut server.connection().await).await.unwrap();
+    };
+    permit(&server, SECRET).await;
+    let url = server.url().replace("://", &format!("://{}", login(SECRET)));
+    let options = ConnectOptions::from_url(&url).unwrap().command_timeout(Duration::from_millis(300));
+    let client = Client::builder(options).prefix("secrets").connect().await.unwrap();
+    let queue = client.queue::<Value, ()>("q").open().unwrap();
+    let worker = client.worker("q", |_: Job<Value, ()>| async { Ok::<_, Halt>(()) }).start().unwrap();
+    let (mut events, told) = (worker.events(), crate::common::fixture::Ledger::default());
+    let into = told.clone();
+    let listening = tokio::spawn(async move {
+        while let Some(event) = events.recv().await {
+            into.note(format!("{event:?}"));
+        }
+    });
+    queue.add("job", json!(1)).await.unwrap().wait_until_finished(PATIENCE).await.unwrap();
+    // The password changes, the server goes away, and comes back without that user.
+    permit(&server, "another").await;
+    let kill = redis::cmd("CLIENT").arg("KILL").arg("USER").arg(USER).to_owned();
+    let _: usize = kill.query_async(&mut server.connection().await).await.unwrap();
+    let error = eventually("it is noticed", || async { queue.add("job", json!(2)).await.err() }).await;
+    told.note(everything(&error));
+    server.kill();
+    told.note(everything(&queue.add("job", json!(3)).await.unwrap_err()));
+    crate::common::eventually::eventually_within(PATIENCE, "the outage is told", || async {
+        told.lines().iter().any(|line| line.contains("Disconnected"))
+    })
+    .await;
+    server.restart();
+    told.note(everything(&queue.add("job", json!(4)).await.unwrap_err()));
+    // Nobody answers, by whichever kind of URL.
+    for kind in ["redis", "rediss", "redis+cluster", "redis+sentinel", "rediss+sentinel"] {
+        let path = if kind.contains("sentinel") { "/m?sentinel_password=" } else { "?password=" };
+        let url = format!("{kind}://{}127.0.0.1:1{path}{SECRET}", login(SECRET));
+        let Ok(options) = ConnectOptions::from_url(&url) else { continue };
+        told.note(format!("{options:?}"));
+        let waits = Client::builder(options.clone().wait_for_server(true)).connect();
+        assert!(tokio::time::timeout(Duration::from_millis(200), waits).await.is_err());
+        told.note(everything(&Client::builder(options).connect().await.unwrap_err()));
+    }
+    told.note(format!("{client:?} {queue:?} {worker:?}"));
+    worker.close().await;
+    listening.await.unwrap();
+    let lines = [log.lines(), told.lines()].concat();
+    assert!(lines.len() > 50, "{lines:#?}");
+    for line in lines {
+        assert!(!line.contains(SECRET) && !line.contains(USER), "{line}");
+    }
+}
