@@ -14,6 +14,8 @@ use crate::common::server::RedisServer;
 
 const JOBS: usize = 40_000;
 const PARTITIONS: usize = 16;
+/// How many jobs run at once, but where a row says otherwise.
+const SLOTS: usize = 100;
 const ROUNDS: usize = 3;
 
 /// What some servers have done so far, summed up.
@@ -109,7 +111,7 @@ async fn one_queue(what: &str, client: &Client, urls: &[String], name: &str) {
     let began = done(urls).await;
     queue.add_bulk(jobs()).await.unwrap();
     let filled = done(urls).await;
-    let worker = client.worker(name, nothing).concurrency(100).start().unwrap();
+    let worker = client.worker(name, nothing).concurrency(SLOTS).start().unwrap();
     eventually_within(PATIENCE, "all are done", || async { worker.counts().completed == JOBS as u64 }).await;
     let end = done(urls).await;
     worker.close().await;
@@ -119,12 +121,12 @@ async fn one_queue(what: &str, client: &Client, urls: &[String], name: &str) {
 
 /// Measures the same for a partitioned queue, and how many jobs of each partition were done when half of all were: the
 /// fewest and the most.
-async fn partitions(what: &str, client: &Client, urls: &[String], name: &str) {
+async fn partitions(what: &str, client: &Client, urls: &[String], name: &str, slots: usize) {
     let queue = client.partitioned::<Value, Value>(name, PARTITIONS).open().await.unwrap();
     let began = done(urls).await;
     queue.add_bulk(jobs()).await.unwrap();
     let filled = done(urls).await;
-    let worker = queue.worker(nothing).concurrency(100).start().unwrap();
+    let worker = queue.worker(nothing).concurrency(slots).start().unwrap();
     let completed = |least: usize| {
         let worker = &worker;
         move || async move {
@@ -167,8 +169,12 @@ async fn what_a_job_costs_in_partitions() {
     for round in 0..ROUNDS {
         one_queue("one queue", &on_one, &single, &format!("one-{round}")).await;
         one_queue("one queue of a cluster", &on_three, &masters, &format!("{{one-{round}}}")).await;
-        partitions("16, one server", &on_one, &single, &format!("many-{round}")).await;
-        partitions("16, three masters", &on_three, &masters, &format!("many-{round}")).await;
+        let (many, more) = (format!("many-{round}"), format!("more-{round}"));
+        partitions("16, one server", &on_one, &single, &many, SLOTS).await;
+        partitions("16, three masters", &on_three, &masters, &many, SLOTS).await;
+        // As many slots for each master as the one server has above; and beside it one server with the same number.
+        partitions("16, 300 slots, one", &on_one, &single, &more, 3 * SLOTS).await;
+        partitions("16, 300 slots, three", &on_three, &masters, &more, 3 * SLOTS).await;
     }
 }
 
@@ -195,6 +201,25 @@ async fn commands(urls: &[String]) -> u64 {
         commands += line.trim().parse::<u64>().unwrap();
     }
     commands
+}
+
+/// Prints what it costs that nothing happens, and the connections beyond those `before`.
+async fn show_idle(what: &str, urls: &[String], before: u64) {
+    let idle = Duration::from_secs(10);
+    // Busy workers give their connections up first.
+    tokio::time::sleep(idle).await; // time itself: this measures what is idle
+    let (sent, from) = (commands(urls).await, done(urls).await);
+    tokio::time::sleep(idle).await; // time itself: what it costs to wait
+    let to = done(urls).await;
+    let per_second = |count: f64| count / idle.as_secs_f64();
+    println!(
+        "{what}: {} connections; {:.0} commands in {:.0} reads, {:.1} ms of Redis and {:.1} ms of the client per second",
+        connections(urls).await - before,
+        per_second((commands(urls).await - sent) as f64),
+        per_second(to.reads - from.reads),
+        per_second(to.cpu - from.cpu) / 1e3,
+        per_second(to.client - from.client) / 1e3,
+    );
 }
 
 /// A queue in a thousand partitions: whether everything works, how long it takes, and how many connections it costs.
@@ -231,7 +256,7 @@ async fn what_a_thousand_partitions_cost() {
                     None => break,
                 }
             }
-            completed
+            (completed, events)
         });
         let listening = connections(&urls).await - before;
         let at = Instant::now();
@@ -250,21 +275,14 @@ async fn what_a_thousand_partitions_cost() {
         eventually_within(PATIENCE * 3, "all are done", all_done).await;
         timed("all processed in", at);
         let heard = tokio::time::timeout(PATIENCE * 3, heard).await.expect("all completions are heard").unwrap();
-        assert_eq!(heard, JOBS);
+        let (completed, events) = heard;
+        assert_eq!(completed, JOBS);
         timed("all heard of after", at);
-        // The busy workers give their connections up first.
-        let idle = Duration::from_secs(10);
-        tokio::time::sleep(idle).await; // time itself: this measures an idle worker
-        let (sent, cpu, client_cpu) = (commands(&urls).await, done(&urls).await.cpu, own_cpu());
-        tokio::time::sleep(idle).await; // time itself: what it costs to wait
-        let per_second = |spent: f64| spent / 1e3 / idle.as_secs_f64();
-        println!(
-            "{what}: {listening} connections of a listener, {} with an idle worker; idle {} commands, {:.1} ms of Redis and {:.1} ms of the client per second",
-            connections(&urls).await - before,
-            (commands(&urls).await - sent) / idle.as_secs(),
-            per_second(done(&urls).await.cpu - cpu),
-            per_second(own_cpu() - client_cpu),
-        );
+        let all = connections(&urls).await - before;
+        println!("{what}: {listening} connections of a listener, {all} with a worker");
+        show_idle(&format!("{what}, an idle worker and a listener"), &urls, before).await;
+        drop(events);
+        show_idle(&format!("{what}, an idle worker"), &urls, before).await;
         let at = Instant::now();
         worker.close().await;
         timed("closed in", at);
