@@ -168,7 +168,7 @@ async fn an_overdue_scheduler_tells_runs_to_come_and_when_it_ends() {
     let site = Site::open(&fixture).await;
     let told = text(&site.page("/queue/q/schedulers").await);
     let after = told.split("After that").nth(1).unwrap();
-    assert!(after.trim().starts_with("in 29 min, in 1 h, in 2 h, in 3 h, in 4 h"), "{told}");
+    assert!(after.trim().starts_with("in 29 min , in 1 h , in 2 h , in 3 h , in 4 h"), "{told}");
     assert!(told.contains(", until 20") && told.contains("( in 20 d"), "{told}");
     // The end is changed, taken away, and otherwise kept.
     let change = async |more: &[(&str, &str)]| {
