@@ -296,8 +296,8 @@ fn implemented(line: &str) -> String {
 
 #[test]
 fn every_argument_has_a_row() {
-    // A look-up that makes no call.
-    const EXEMPT: [&str; 1] = ["ClientInfo::"];
+    // A look-up that makes no call, and what exists only for the compiler to name a mistake.
+    const EXEMPT: [&str; 2] = ["ClientInfo::", "Add::wait_until_finished"];
     // Rows without an argument are about answers of processors and strategies.
     let rows = rows().into_iter().map(|row| row.name.to_owned()).filter(|name| name.ends_with(')'));
     let rows: BTreeSet<String> = rows.collect();

@@ -169,10 +169,7 @@ async fn a_job_that_runs_is_asked_to_stop_and_one_that_waits_fails_without_a_run
     }
     on.until(JobState::Active, 1).await;
     let would = oxmq(&on, "cancel q -n encode --dry-run").await.ok();
-    assert!(
-        would.contains("3 jobs named encode") && would.contains("would be cancelled; nothing was changed"),
-        "{would}"
-    );
+    assert!(would.starts_with("3 active, ") && would.contains("'encode' of q would be cancelled"), "{would}");
     assert_eq!(oxmq(&on, "cancel q --yes").await.code, 2);
     assert_eq!(oxmq(&on, "cancel q later -n encode --yes").await.code, 2);
     let told = call(&on, &["cancel", "q", "--data", "\"customer\":7", "--yes", "--reason", "gone"], "").await.ok();

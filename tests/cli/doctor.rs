@@ -552,6 +552,6 @@ async fn progress_is_reported() {
     doctor.on_stage(move |stage| into.lock().unwrap().push(stage.to_string())).examine().await.unwrap();
     let heard = heard.lock().unwrap();
     assert_eq!(heard.first().map(String::as_str), Some("queue 1 of 1: q"));
-    assert_eq!(heard.last().map(String::as_str), Some("a second look at 1 places"));
+    assert_eq!(heard.last().map(String::as_str), Some("a second look at 1 place"));
     assert!(heard.iter().any(|text| text.starts_with("keys of the server: ")), "{heard:?}");
 }

@@ -193,6 +193,9 @@ fn filtered() -> Vec<Row> {
         asked("Jobs::move_to(queue)", &["", "a:b", "\n", &LONG[..257], "é"], "xxxxo", |queue, to| async move {
             queue.jobs(JobFilter::waiting()).move_to(to).await.map(drop)
         }),
+        asked("Jobs::cancel(reason)", &["", "é\n", LONG], "ooo", |queue, reason| async move {
+            queue.jobs(JobFilter::delayed()).cancel(reason).await.map(drop)
+        }),
         asked("Jobs::change_priority(priority)", &U32, "oox", |queue, priority| async move {
             queue.jobs(JobFilter::delayed()).change_priority(priority).await.map(drop)
         }),

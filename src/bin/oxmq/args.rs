@@ -275,7 +275,6 @@ pub(crate) struct Retry {
 #[derive(Debug, ClapArgs)]
 #[command(
     after_help = "There is no further attempt: `retry` starts a cancelled job anew. `jobs -s active` lists what runs.
-A filter finds what runs and what waits; `-s active` leaves alone what waits.
 Examples:
   oxmq cancel photos 4711 --reason 'not at night'
   oxmq cancel photos -n encode --data customer-7 --dry-run"
@@ -285,7 +284,7 @@ pub(crate) struct Cancel {
     pub(crate) queue: String,
     /// The ids of jobs; or use a filter
     pub(crate) ids: Vec<String>,
-    /// Jobs in this state: active, waiting, prioritized, delayed or waiting-children [default: these]
+    /// Jobs in this state: active, waiting, prioritized, delayed or waiting-children [default: all these]
     #[arg(short, long, value_name = "STATE", value_delimiter = ',')]
     pub(crate) state: Vec<String>,
     /// Jobs with this name; `*` stands for any text
@@ -319,9 +318,9 @@ pub(crate) struct Cancel {
 impl Cancel {
     /// Returns the jobs that are meant, and why they are cancelled.
     pub(crate) fn parts(self) -> (Bulk, String) {
-        let Self { queue, ids, state, name, id, data, older, all, limit, after, reason, consent } = self;
-        let pick = Pick { state, name, id, data, older, reason: None, newer: None };
-        (Bulk { queue, ids, pick, all, limit, after, consent }, reason)
+        let Self { queue, ids, state, name, id, data, older, all, limit, after, reason: why, consent } = self;
+        let pick = Pick { state, name, id, data, older, newer: None, reason: None };
+        (Bulk { queue, ids, pick, all, limit, after, consent }, why)
     }
 }
 
