@@ -7,10 +7,10 @@ ARGV    1 id        the parent
         4 cursor    empty: the children are a random part if there are too many; else where SSCAN of the pending ones goes on,
                     and those that failed are not looked up
 RETURN  {state, defa, pending, processed, ignored, failed, children, cursor}, or nothing if there is no such job. `cursor`
-        is where to go on, "0" if all are looked up. Of each child that was looked up, `children` has eight values: "pending" or "failed", the base key of its queue, its
-        id, its state or "missing", the reason of its failure, its field `parent`, how many children it waits for
-        itself, and the number in `children` of the job that waits for it, 0 for the parent. A text that does not exist is
-        empty
+        is where to go on, "0" if all are looked up. Of each child that was looked up, `children` has eight values:
+        "pending" or "failed", the base key of its queue, its id, its state or "missing", the reason of its failure, its
+        field `parent`, how many children it waits for itself, and the number in `children` of the job that waits for
+        it, 0 for the parent. A text that does not exist is empty
 EVENTS  none
 USES    queue, states, job_key
 COST    ten commands, and up to a dozen for each job that is looked up
@@ -82,9 +82,9 @@ if most > 0 then
   -- Level by level, as far as it goes.
   local left, at = most, 1
   while waiting[at] and left > 0 do
-    local keys = members(waiting[at].key .. ":dependencies", left)
-    for _, key in ipairs(keys) do look_up("pending", key, waiting[at].number) end
-    left, at = left - #keys, at + 1
+    local below = members(waiting[at].key .. ":dependencies", left)
+    for _, key in ipairs(below) do look_up("pending", key, waiting[at].number) end
+    left, at = left - #below, at + 1
   end
 end
 return {
