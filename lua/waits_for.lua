@@ -4,8 +4,8 @@ KEYS    1 base      "<prefix>:<queue>:", which every key of the queue begins wit
 ARGV    1 id        the parent
         2 most      how many children of each kind to look up, and how many jobs below them
         3 depth     how many ids of a list of waiting jobs to search for one of them
-        4 cursor    empty: the children are a random part if there are too many; else where SSCAN of the pending ones goes on,
-                    and those that failed are not looked up
+        4 cursor    empty: the children are a random part if there are too many; else where SSCAN of the pending ones goes
+                    on, and those that failed are not looked up
 RETURN  {state, defa, pending, processed, ignored, failed, children, cursor}, or nothing if there is no such job. `cursor`
         is where to go on, "0" if all are looked up. Of each child that was looked up, `children` has eight values:
         "pending" or "failed", the base key of its queue, its id, its state or "missing", the reason of its failure, its
