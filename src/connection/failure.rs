@@ -1,5 +1,6 @@
 //! What a failed call may have done on the server.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use redis::{ErrorKind, RedisError, ServerErrorKind};
@@ -127,8 +128,20 @@ fn known(error: &RedisError) -> Option<BoxError> {
     let text = &text[starts.min().unwrap_or(0)..];
     let text =
         text.rsplit_once(", on @").and_then(|(text, _)| text.rsplit_once(" script: ")).map_or(text, |(text, _)| text);
-    let text = text.trim_start_matches(code).trim().trim_end_matches('.');
+    let text = unnamed(text.trim_start_matches(code).trim().trim_end_matches('.'));
     Some(KnownCause { kind, text: format!("{code}: {text}") }.into())
+}
+
+/// Leaves out the name of the user, which servers tell since Redis 7.2.
+fn unnamed(text: &str) -> Cow<'_, str> {
+    let named =
+        text.split_once("User ").and_then(|(before, rest)| Some((before, rest.split_once(" has no permissions")?)));
+    match named {
+        Some((before, (name, rest))) if !name.contains(' ') => {
+            format!("{before}this user has no permissions{rest}").into()
+        }
+        _ => text.into(),
+    }
 }
 
 /// How an error of connecting begins; the address and the reason follow.
@@ -273,10 +286,13 @@ mod tests {
             assert_eq!(said(err, detail), (true, false, format!("add: NOPERM: {no}")), "{detail}");
         }
         let new = "ACL failure in script: User ro has no permissions to run the 'lpush' command script: 16, on @user_script:70.";
-        let text = "add: NOPERM: ACL failure in script: User ro has no permissions to run the 'lpush' command";
+        let text = "add: NOPERM: ACL failure in script: this user has no permissions to run the 'lpush' command";
         assert_eq!(said(err, new), (true, false, text.to_owned()));
         let direct = "this user has no permissions to run the 'info' command";
         assert_eq!(said(ServerErrorKind::NoPerm, direct), (true, false, format!("add: NOPERM: {direct}")));
+        let named = "User ro has no permissions to run the 'config|get' command";
+        let text = "add: NOPERM: this user has no permissions to run the 'config|get' command";
+        assert_eq!(said(ServerErrorKind::NoPerm, named), (true, false, text.to_owned()));
         let wrong = "Operation against a key holding the wrong kind of value";
         let text = (false, true, format!("add: WRONGTYPE: {wrong}"));
         assert_eq!(said(err, &format!("@user_script:9: WRONGTYPE {wrong}")), text);

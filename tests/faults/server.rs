@@ -85,34 +85,38 @@ async fn add_in_the_storm(fixture: Arc<Fixture>, producer: u32) -> (Vec<String>,
 }
 
 /// The jobs of which a listener on another connection has heard that they completed.
-struct Told(Ledger);
+struct Told {
+    ledger: Ledger,
+    gaps: Ledger,
+}
 
 impl Told {
     async fn listen(fixture: &Fixture) -> Self {
         let mut events = fixture.client.queue_events(fixture.queue.name()).start().unwrap();
         events.ready().await.unwrap();
-        let told = Ledger::default();
-        let ledger = told.clone();
+        let told = Self { ledger: Ledger::default(), gaps: Ledger::default() };
+        let (ledger, gaps) = (told.ledger.clone(), told.gaps.clone());
         tokio::spawn(async move {
             while let Some(next) = events.recv().await {
                 match next {
                     Delivery::Event { event: QueueEvent::Completed { job_id, .. }, .. } => {
                         ledger.note(job_id.to_string())
                     }
-                    Delivery::Gap { .. } => ledger.note("a gap"),
+                    Delivery::Gap { .. } => gaps.note("a gap"),
                     _ => {}
                 }
             }
         });
-        Self(told)
+        told
     }
 
     /// Waits until it has heard of so many jobs, and checks that it has heard of each once and has missed nothing.
     async fn each_once(&self, jobs: usize) {
-        self.0.until(jobs).await;
-        let tally = self.0.tally();
+        self.ledger.until(jobs).await;
+        let tally = self.ledger.tally();
+        // Before Redis 7 a server does not say how many events there were, so some that were read look like missed ones.
+        assert!(self.gaps.tally().is_empty() || server_version() < 7);
         assert!(tally.len() == jobs && tally.values().all(|times| *times == 1), "{tally:?}");
-        assert!(!tally.contains_key("a gap"));
     }
 }
 
