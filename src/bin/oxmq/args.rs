@@ -274,54 +274,16 @@ pub(crate) struct Retry {
 
 #[derive(Debug, ClapArgs)]
 #[command(
+    mut_arg("reason", |reason| reason.help("Why, for the job and its log").default_value("cancelled by hand")),
     after_help = "There is no further attempt: `retry` starts a cancelled job anew. `jobs -s active` lists what runs.
+A filter finds what runs and what waits; `-s active` leaves alone what waits.
 Examples:
   oxmq cancel photos 4711 --reason 'not at night'
   oxmq cancel photos -n encode --data customer-7 --dry-run"
 )]
 pub(crate) struct Cancel {
-    /// The queue
-    pub(crate) queue: String,
-    /// The ids of jobs; or use a filter
-    pub(crate) ids: Vec<String>,
-    /// Jobs in this state: active, waiting, prioritized, delayed or waiting-children [default: all these]
-    #[arg(short, long, value_name = "STATE", value_delimiter = ',')]
-    pub(crate) state: Vec<String>,
-    /// Jobs with this name; `*` stands for any text
-    #[arg(short, long, value_name = "PATTERN")]
-    pub(crate) name: Option<String>,
-    /// Jobs with this id; `*` stands for any text
-    #[arg(long, value_name = "PATTERN")]
-    pub(crate) id: Option<String>,
-    /// Jobs with this text in their data
-    #[arg(long, value_name = "TEXT")]
-    pub(crate) data: Option<String>,
-    /// Jobs older than this: 90s, 15m, 2h, 7d; counted from their start, else from their add
-    #[arg(long, value_name = "AGE", value_parser = span, allow_hyphen_values = true)]
-    pub(crate) older: Option<Duration>,
-    /// All jobs of the states
-    #[arg(long)]
-    pub(crate) all: bool,
-    /// At most this many jobs
-    #[arg(short, long, value_name = "N", value_parser = at_least_one(), allow_negative_numbers = true)]
-    pub(crate) limit: Option<u64>,
-    /// Continues where an earlier call was stopped
-    #[arg(long, value_name = "CURSOR")]
-    pub(crate) after: Option<String>,
-    /// Why, for the job and its log
-    #[arg(long, value_name = "TEXT", default_value = "cancelled by hand")]
-    pub(crate) reason: String,
     #[command(flatten)]
-    pub(crate) consent: Consent,
-}
-
-impl Cancel {
-    /// Returns the jobs that are meant, and why they are cancelled.
-    pub(crate) fn parts(self) -> (Bulk, String) {
-        let Self { queue, ids, state, name, id, data, older, all, limit, after, reason: why, consent } = self;
-        let pick = Pick { state, name, id, data, older, newer: None, reason: None };
-        (Bulk { queue, ids, pick, all, limit, after, consent }, why)
-    }
+    pub(crate) bulk: Bulk,
 }
 
 #[derive(Debug, ClapArgs)]

@@ -13,7 +13,7 @@ use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::jobs::cursor;
+use super::jobs::{UNFINISHED, cursor};
 use crate::args::{Bulk, Clean, Consent, Delay, Global, Move, Priority, Retry};
 use crate::connect::{self, AnyQueue};
 use crate::failure::{ERROR, Failure, IN_PART, Outcome, STOPPED, USAGE};
@@ -58,16 +58,8 @@ pub(crate) async fn delay(global: &Global, args: Delay) -> Outcome {
 }
 
 pub(crate) async fn cancel(global: &Global, args: Bulk, reason: &str) -> Outcome {
-    const CANCELLABLE: [JobState; 6] = [
-        JobState::Active,
-        JobState::Waiting,
-        JobState::Paused,
-        JobState::Prioritized,
-        JobState::Delayed,
-        JobState::WaitingChildren,
-    ];
     let verb = Verb { would: "be cancelled", done: "cancelled, or their workers asked to stop" };
-    act(global, args, &CANCELLABLE, verb, |state| !state.is_finished(), |jobs| jobs.cancel(reason)).await
+    act(global, args, &UNFINISHED, verb, |state| !state.is_finished(), |jobs| jobs.cancel(reason)).await
 }
 
 pub(crate) async fn clean(global: &Global, args: Clean) -> Outcome {

@@ -5,24 +5,26 @@ use oxmq::job::Cancellation;
 use serde_json::{Value, json};
 
 use super::bulk::{self, consent, state_of};
-use crate::args::{Cancel, Global};
+use crate::args::{Bulk, Cancel, Global};
 use crate::connect::{self, AnyQueue};
 use crate::failure::{Failure, IN_PART, Outcome, USAGE};
 use crate::say;
 
 pub(crate) async fn run(global: &Global, args: Cancel) -> Outcome {
+    let mut args = args.bulk;
+    // A job that can be cancelled has not failed, so this is no part of the filter.
+    let reason = args.pick.reason.take().unwrap_or_default();
     if args.ids.is_empty() {
-        let (jobs, reason) = args.parts();
-        return bulk::cancel(global, jobs, &reason).await;
+        return bulk::cancel(global, args, &reason).await;
     }
-    by_ids(global, args).await
+    if args.all || args.pick.is_narrow() {
+        return Err(Failure::new(USAGE, "give ids or a filter, not both"));
+    }
+    by_ids(global, args, &reason).await
 }
 
 /// Cancels jobs one by one, and says of each what has become of it.
-async fn by_ids(global: &Global, args: Cancel) -> Outcome {
-    if args.all || args.name.is_some() || args.id.is_some() || args.data.is_some() || args.older.is_some() {
-        return Err(Failure::new(USAGE, "give ids or a filter, not both"));
-    }
+async fn by_ids(global: &Global, args: Bulk, reason: &str) -> Outcome {
     let (_client, queue) = connect::queue(global, &args.queue).await?;
     let mut running = 0;
     for id in &args.ids {
@@ -40,7 +42,7 @@ async fn by_ids(global: &Global, args: Cancel) -> Outcome {
     }
     let mut told = Vec::with_capacity(args.ids.len());
     for id in &args.ids {
-        let outcome = one(&queue, id, &args.reason).await;
+        let outcome = one(&queue, id, reason).await;
         let problem = outcome.as_ref().err().map(|failure| failure.text.clone());
         let word = outcome.unwrap_or("unknown");
         if !global.json {

@@ -15,15 +15,14 @@ use crate::say::{self, Column};
 /// The most columns that an id takes: the runs of schedulers have long ones, and who reads an id wants to use it.
 const ID: usize = 64;
 
-/// The states to show if none is given.
-const LIVELY: [JobState; 7] = [
+/// The states of jobs that have not ended.
+pub(super) const UNFINISHED: [JobState; 6] = [
     JobState::Active,
     JobState::Waiting,
     JobState::Paused,
     JobState::Prioritized,
     JobState::Delayed,
     JobState::WaitingChildren,
-    JobState::Failed,
 ];
 
 pub(crate) fn cursor(text: Option<&str>) -> Outcome<Option<JobsCursor>> {
@@ -32,7 +31,7 @@ pub(crate) fn cursor(text: Option<&str>) -> Outcome<Option<JobsCursor>> {
 
 pub(crate) async fn run(global: &Global, args: Jobs) -> Outcome {
     let (_client, queue) = connect::queue(global, &args.queue).await?;
-    let filter = args.pick.filter(&LIVELY)?;
+    let filter = args.pick.filter(&[&UNFINISHED[..], &[JobState::Failed]].concat())?;
     let mut jobs = queue.jobs(filter.clone());
     if args.count {
         let count = jobs.count().await?;
