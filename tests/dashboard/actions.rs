@@ -195,6 +195,37 @@ async fn an_action_on_a_filter_runs_in_the_background() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn chosen_jobs_and_all_of_a_filter_are_cancelled_running_or_not() {
+    let fixture = Fixture::new().await;
+    let stops = async |job: oxmq::Job<Value, Value>| {
+        job.cancelled().await;
+        Err::<Value, _>(oxmq::Halt::from("stopped"))
+    };
+    let worker = fixture.worker(stops).concurrency(3).start().unwrap();
+    let ids = fixture.add_many(3).await;
+    fixture.until(JobState::Active, 3).await;
+    let waiting = fixture.add_many(150).await;
+    let site = Site::open(&fixture).await;
+    site.page_with("/queue/q?state=active", &["Cancel all…"]).await;
+    assert!(!site.page("/queue/q?state=failed").await.contains("Cancel all"));
+    let form = [("do", "cancel"), ("state", "active"), ("id", &*ids[0]), ("id", &*ids[1])];
+    assert_eq!(site.done("/queue/q/jobs", &form).await.1, "2 jobs: cancelled.");
+    fixture.until(JobState::Failed, 2).await;
+    let state = fixture.queue.job(&ids[2]).get_state().await.unwrap();
+    assert_eq!(state, JobState::Active);
+    // Two of those that waited run now; the others wait behind them.
+    fixture.until(JobState::Active, 3).await;
+    for (state, done) in [("waiting", 148), ("active", 3)] {
+        let (to, _) = site.done("/queue/q/jobs", &[("do", "cancel"), ("state", state), ("all", "1")]).await;
+        site.page_with(&to, &[&format!("Done to {done} jobs.")]).await;
+    }
+    fixture.until(JobState::Failed, ids.len() + waiting.len()).await;
+    worker.close().await;
+    let finished = site.post("/queue/q/jobs", &[("do", "cancel"), ("state", "failed"), ("all", "1")]).await;
+    assert_eq!(finished.status, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn all_queues_are_paused_and_resumed_once_that_is_confirmed() {
     let fixture = Fixture::new().await;
     fixture.add_many(1).await;

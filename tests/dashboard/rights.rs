@@ -87,7 +87,7 @@ const FORMS: &[(&str, &str)] = &[
     ("/doctor", "mend examine"),
     ("/work/{id}", ""),
     ("/queue/{queue}", "pause resume limit drain obliterate"),
-    ("/queue/{queue}/jobs", "retry promote remove clean"),
+    ("/queue/{queue}/jobs", "retry promote cancel remove clean"),
     ("/queue/{queue}/add", "add"),
     ("/queue/{queue}/job/{id}", "retry promote remove cancel change-priority change-delay change-data remove-children"),
     ("/queue/{queue}/schedulers", "run-scheduler change-scheduler remove-scheduler"),

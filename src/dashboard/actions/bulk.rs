@@ -109,6 +109,7 @@ fn check(action: Action, filter: &Filter) -> Result<(), Problem> {
     let fits = match action {
         Action::Retry => filter.state.is_finished(),
         Action::Promote => filter.state == JobState::Delayed,
+        Action::Cancel => !filter.state.is_finished(),
         Action::Clean => true,
         _ => false,
     };
@@ -143,6 +144,7 @@ async fn in_steps(queue: &AnyQueue, filter: &Filter, work: &Work) -> Answer<()> 
     let action = match work.action {
         Action::Retry => jobs.retry(),
         Action::Promote => jobs.promote(),
+        Action::Cancel => jobs.cancel(""),
         _ => jobs.remove(),
     };
     let (mut run, mut broken) = (action.start()?, 0);

@@ -7,7 +7,7 @@ use crate::dashboard::app::AnyQueue;
 use crate::dashboard::request::problem::Problem;
 use crate::dashboard::request::visit::Visit;
 use crate::error::{Error, Reason};
-use crate::job::RetryOptions;
+use crate::job::{Cancellation, RetryOptions};
 use crate::state::JobState;
 
 /// How many jobs or queues are changed at the same time.
@@ -50,10 +50,26 @@ pub(super) async fn simply(
             job.promote().await?;
             format!("Job {id} runs now.")
         }
+        Action::Cancel if state.is_finished() => {
+            return Err(Error::refused("cancel", id, Reason::NotInState).into());
+        }
+        Action::Cancel => cancel(queue, id, "").await?,
         // Of many jobs at once the children stay, as where the server removes them by its own filter.
         Action::Clean if queue.engine().remove(id, false).await? => format!("Job {id} is removed."),
         Action::Clean => return Err(held()),
         _ => return remove(visit, queue, id).await,
+    })
+}
+
+/// Cancels a job; without a reason it is the usual one.
+pub(super) async fn cancel(queue: &AnyQueue, id: &str, reason: &str) -> Result<String, Problem> {
+    Ok(match queue.job(id).cancel(reason).await? {
+        Cancellation::Requested => format!("The worker of job {id} is asked to stop it."),
+        Cancellation::Cancelled => {
+            format!("Job {id} is cancelled: it fails without a run as soon as a worker fetches it.")
+        }
+        Cancellation::AlreadyFinished => format!("Job {id} had finished before."),
+        _ => return Err(Problem::no_job(id)),
     })
 }
 

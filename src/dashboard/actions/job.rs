@@ -4,7 +4,7 @@ use axum::extract::{Form, Path};
 use axum::response::Response;
 
 use super::children::remove_children;
-use super::each::simply;
+use super::each::{cancel, simply};
 use super::submitted::{Fields, answer, delay, json, list, params, permitted, told};
 use crate::dashboard::access::Action;
 use crate::dashboard::app::AnyQueue;
@@ -12,7 +12,6 @@ use crate::dashboard::format::moment;
 use crate::dashboard::request::links::unsegment;
 use crate::dashboard::request::problem::Problem;
 use crate::dashboard::request::visit::{Params, Visit, given};
-use crate::job::Cancellation;
 use crate::state::JobState;
 
 /// The actions of this form; it can do nothing else.
@@ -92,15 +91,4 @@ async fn on_job(
         _ => return Err(Problem::no_form("This action does not exist for a job.")),
     };
     Ok((text, state))
-}
-
-async fn cancel(queue: &AnyQueue, id: &str, reason: &str) -> Result<String, Problem> {
-    Ok(match queue.job(id).cancel(reason).await? {
-        Cancellation::Requested => format!("The worker of job {id} is asked to stop it."),
-        Cancellation::Cancelled => {
-            format!("Job {id} is cancelled: it fails without a run as soon as a worker fetches it.")
-        }
-        Cancellation::AlreadyFinished => format!("Job {id} had finished before."),
-        _ => return Err(Problem::no_job(id)),
-    })
 }

@@ -19,8 +19,8 @@ use crate::state::JobState;
 pub(super) const MOST_CHOSEN: usize = 1_000;
 
 /// The actions of these forms; they can do nothing else.
-const ON_CHOSEN: &[Action] = &[Action::Retry, Action::Promote, Action::Remove];
-const ON_ALL_OF_A_FILTER: &[Action] = &[Action::Retry, Action::Promote, Action::Clean];
+const ON_CHOSEN: &[Action] = &[Action::Retry, Action::Promote, Action::Cancel, Action::Remove];
+const ON_ALL_OF_A_FILTER: &[Action] = &[Action::Retry, Action::Promote, Action::Cancel, Action::Clean];
 
 /// Acts on chosen jobs, or on all that match a filter.
 pub(in crate::dashboard) async fn submit(
@@ -66,6 +66,7 @@ async fn chosen(visit: &Visit, queue: &AnyQueue, ids: &[&str], action: Action) -
     let verb = match action {
         Action::Retry => "run again",
         Action::Promote => "run now",
+        Action::Cancel => "cancelled",
         _ => "removed",
     };
     let mut text = format!("{}: {verb}.", many(done as u64, "job"));

@@ -291,6 +291,9 @@ fn offered(visit: &Visit, queue: &str, state: JobState, removal: Action) -> Vec<
     if state == JobState::Delayed {
         offered.push((Action::Promote, "Promote"));
     }
+    if !state.is_finished() {
+        offered.push((Action::Cancel, "Cancel"));
+    }
     if state != JobState::Active {
         offered.push((removal, "Remove"));
     }
