@@ -233,7 +233,7 @@ fn on_purpose(steps: &[Step], mismatch: &Mismatch) -> Amend {
     if adds
         && before.iter().any(ends)
         && mismatch.differences.iter().any(|text| text.contains(":dependencies:") && text.contains("left"))
-        && !mismatch.differences.iter().any(|text| text.contains(":dependencies: only right"))
+        && mismatch.differences.iter().all(|text| !is_only_here(text) || follows(text, &mismatch.differences))
     {
         return Amend::Remove;
     }
@@ -283,6 +283,21 @@ fn on_purpose(steps: &[Step], mismatch: &Mismatch) -> Amend {
             || text.contains("prev=\"delayed\", right nothing")
     };
     if mismatch.refused && all(is_promotion) { Amend::Remove } else { Amend::No }
+}
+
+/// Whether a parent has children here, and none in Node.
+fn is_only_here(difference: &str) -> bool {
+    difference.contains(":dependencies: only right")
+}
+
+/// Whether each of these children has its parent here because in Node it belongs to a job that only Node has added again.
+fn follows(difference: &str, all: &[String]) -> bool {
+    let children = difference.split_once('{').and_then(|(_, rest)| rest.split_once('}')).map_or("", |(set, _)| set);
+    children.split(", ").map(|child| child.trim_matches('"')).all(|child| {
+        let link = format!("{child}: field parentKey: left \"");
+        let parent = all.iter().find_map(|text| text.strip_prefix(&link)).and_then(|rest| rest.split('"').next());
+        parent.is_some_and(|parent| all.iter().any(|text| text.starts_with(&format!("{parent}: only left: hash"))))
+    })
 }
 
 /// Whether jobs may stand above themselves by the links that these steps make.
