@@ -254,6 +254,10 @@ impl Plan {
         if self.running > 0 && matches!(self.mode, Mode::Cancelling { stage: Stage::Gathering, .. }) {
             return None;
         }
+        // Jobs that are still to come go back as well, together with those that wait, so that all keep their order.
+        if self.asked > 0 && !self.starts_jobs() {
+            return None;
+        }
         let want = if self.drained { 0 } else { self.wanted(seen.slots) };
         let at_once = if seen.slots.is_block { 1 } else { CALLS_AT_ONCE };
         if self.calls >= at_once || (seen.pending == 0 && want == 0) {

@@ -78,7 +78,7 @@ pub(crate) struct Loop {
     large: VecDeque<EndedAttempt>,
     is_large_underway: bool,
     has_panicked: bool,
-    /// Whether jobs were started since the loop last yielded to the runtime.
+    /// Whether jobs may end at once that were started, or told of closing, since the loop last yielded to the runtime.
     has_started: bool,
     /// How many jobs were taken so far.
     taken: u64,
@@ -197,7 +197,8 @@ impl Loop {
     }
 
     /// Lets jobs that end at once run, so that their outcomes are sent before the next reply is handled. For a block of
-    /// slots it goes on as long as more of them end: other threads run some, and one call for all of them costs less.
+    /// slots it goes on as long as more of them end: other threads run some, and one call for all of them costs less. So it
+    /// does when the worker closes: jobs that wait for their turn end at once, and keep their order if they go back together.
     async fn let_short_jobs_end(&mut self) {
         loop {
             tokio::task::yield_now().await;
@@ -206,7 +207,8 @@ impl Loop {
                 self.on_ended(ended);
             }
             let is_block = self.share.as_ref().is_some_and(SlotShare::is_block);
-            if !is_block || self.pending.len() == before {
+            let goes_on = is_block || !self.plan.starts_jobs();
+            if !goes_on || self.pending.len() == before {
                 break;
             }
         }
@@ -304,6 +306,7 @@ impl Loop {
         if self.plan.close(until) {
             self.worker.events.emit(|| WorkerEvent::Closing);
             self.worker.host.closing.cancel();
+            self.has_started = true;
             self.waiter.interrupt();
             for token in self.losses.take_all() {
                 self.look_for(token);

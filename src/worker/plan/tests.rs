@@ -324,6 +324,20 @@ fn a_paused_worker_settles_and_takes_nothing() {
 }
 
 #[test]
+fn a_closing_worker_puts_jobs_back_together_with_those_that_are_still_to_come() {
+    let mut plan = plan();
+    fetch(&mut plan, 5, 3, 0);
+    plan.look_again();
+    let want = send(&mut plan, &seen(5, 0));
+    assert_eq!(want, 2);
+    plan.close(Instant::now() + Duration::from_secs(30));
+    (0..2).for_each(|_| plan.ended());
+    assert_eq!(plan.next(&seen(5, 2)), Step::Rest);
+    plan.returned(want);
+    assert!(matches!(plan.next(&seen(5, 4)), Step::Call { want: 0, .. }));
+}
+
+#[test]
 fn closing_waits_then_cancels_then_ends_then_gives_up() {
     let mut plan = plan();
     let now = Instant::now();
