@@ -46,15 +46,23 @@ async fn main() -> anyhow::Result<()> {
         println!("http://127.0.0.1:{port}/queues");
         axum::serve(listener, app).with_graceful_shutdown(async { _ = tokio::signal::ctrl_c().await }).await?;
     } else {
-        let answer = app.oneshot(Request::get("/queues").body(Body::empty())?).await?;
-        let status = answer.status();
-        let page = String::from_utf8(to_bytes(answer.into_body(), usize::MAX).await?.to_vec())?;
-        let title = page.split("<title>").nth(1).and_then(|rest| rest.split('<').next()).unwrap_or_default();
-        println!("{status}: {title}");
-        if page.contains("/queues/queue/mails") && page.contains("/queues/queue/photos") {
-            println!("mails and photos are there");
-        }
+        let there = tokio::time::timeout(std::time::Duration::from_secs(60), page_with_queues(app)).await??;
+        println!("{there}\nmails and photos are there");
     }
     worker.close().await;
     Ok(())
+}
+
+/// Requests the first page until it has both queues, which it finds in the background; returns its status and title.
+async fn page_with_queues(app: Router) -> anyhow::Result<String> {
+    loop {
+        let answer = app.clone().oneshot(Request::get("/queues").body(Body::empty())?).await?;
+        let status = answer.status();
+        let page = String::from_utf8(to_bytes(answer.into_body(), usize::MAX).await?.to_vec())?;
+        if page.contains("/queues/queue/mails") && page.contains("/queues/queue/photos") {
+            let title = page.split("<title>").nth(1).and_then(|rest| rest.split('<').next()).unwrap_or_default();
+            return Ok(format!("{status}: {title}"));
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
 }

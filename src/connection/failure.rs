@@ -126,8 +126,9 @@ fn known(error: &RedisError) -> Option<BoxError> {
     };
     let starts = NOT_PERMITTED.iter().chain([&WRONG_TYPE]).filter_map(|words| text.find(words));
     let text = &text[starts.min().unwrap_or(0)..];
+    // Where in a script it was: `… script: 1690, on @user_script:70.`, in Valkey 9 without the number.
     let text =
-        text.rsplit_once(", on @").and_then(|(text, _)| text.rsplit_once(" script: ")).map_or(text, |(text, _)| text);
+        text.rsplit_once(" on @").and_then(|(text, _)| text.rsplit_once(" script:")).map_or(text, |(text, _)| text);
     let text = unnamed(text.trim_start_matches(code).trim().trim_end_matches('.'));
     Some(KnownCause { kind, text: format!("{code}: {text}") }.into())
 }
@@ -282,7 +283,8 @@ mod tests {
         let no = "The user executing the script can't run this command or subcommand";
         let old = format!("Error running script (call to f_1): @user_script:1: @user_script: 1: {no}");
         let middle = format!("{no} script: 1690, on @user_script:70.");
-        for detail in [&old, &middle] {
+        let valkey = format!("{no} script: on @user_script:70.");
+        for detail in [&old, &middle, &valkey] {
             assert_eq!(said(err, detail), (true, false, format!("add: NOPERM: {no}")), "{detail}");
         }
         let new = "ACL failure in script: User ro has no permissions to run the 'lpush' command script: 16, on @user_script:70.";
