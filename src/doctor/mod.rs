@@ -114,10 +114,32 @@ impl Doctor {
 
     /// Examines the queues, and changes nothing. No call blocks the server for more than a few milliseconds.
     ///
+    /// If the server is restarted in the meantime, or another one takes over, it begins again: what is lost looks healthy.
+    ///
     /// # Errors
     ///
     /// Errors of the connection. What this user may not ask for is left out.
     pub async fn examine(&self) -> Result<Diagnosis> {
+        let before = self.client.get_run_ids().await.ok();
+        let report = self.look().await?;
+        if before.is_none() {
+            return Ok(report);
+        }
+        let after = self.client.get_run_ids().await.ok();
+        if after == before {
+            return Ok(report);
+        }
+        let mut report = self.look().await?;
+        if self.client.get_run_ids().await.ok() != after {
+            report.leave_out(
+                None,
+                "what was lost meanwhile: the server was restarted, or another took over, more than once",
+            );
+        }
+        Ok(report)
+    }
+
+    async fn look(&self) -> Result<Diagnosis> {
         let mut report = Diagnosis::default();
         let names = if self.queues.is_empty() { self.find(&mut report).await? } else { self.queues.clone() };
         report.queues = names.len() as u64;
@@ -138,7 +160,7 @@ impl Doctor {
         for server in &servers {
             server::examine(server, &mut report).await?;
         }
-        let engines = usable(engines, &mut report).await;
+        let engines = usable(engines, &mut report).await?;
         let mut suspects: BTreeMap<&str, Vec<Suspect>> = BTreeMap::new();
         for (number, (name, engine)) in (1..).zip(&engines) {
             self.told.hear(&Stage::Queue { name: name.clone(), number, of: engines.len() as u64 });
@@ -229,17 +251,19 @@ fn peers(
 }
 
 /// Returns the queues that can be examined. One whose keys have wrong types is reported, and does not hide the others.
-async fn usable(engines: BTreeMap<String, Engine>, report: &mut Diagnosis) -> BTreeMap<String, Engine> {
+async fn usable(engines: BTreeMap<String, Engine>, report: &mut Diagnosis) -> Result<BTreeMap<String, Engine>> {
     let mut usable = BTreeMap::new();
     for (name, engine) in engines {
         match queue::has_wrong_types(&engine, report).await {
             Ok(true) => continue,
             Ok(false) => {}
+            // To ask the same of each queue would take very long.
+            Err(error) if error.is_retryable() => return Err(error),
             Err(error) => report.leave_out(Some(&name), format!("the types of its keys: {error}")),
         }
         usable.insert(name, engine);
     }
-    usable
+    Ok(usable)
 }
 
 /// Returns the suspects of a queue that look the same a second time.

@@ -7,7 +7,8 @@ mod times;
 use std::collections::HashMap;
 use std::time::SystemTime;
 
-use futures::stream::{self, StreamExt};
+use futures::future::join_all;
+use futures::stream::{FuturesOrdered, StreamExt};
 
 pub use find::FindQueues;
 pub use times::{JobTimes, MinuteCounts};
@@ -16,6 +17,7 @@ use crate::client::Client;
 use crate::clock::from_epoch_ms;
 use crate::engine::{ClientInfo, workers_by_queue};
 use crate::error::Result;
+use crate::script::run_id;
 use crate::script::summarize_queue::Summary;
 use crate::state::JobCounts;
 
@@ -25,7 +27,7 @@ const MINUTES: u32 = 60;
 /// How many completed and how many failed jobs are looked at for the times that they took.
 const RECENT: u32 = 10;
 
-/// How many queues are read at the same time.
+/// How many queues are read at the same time, unless the server is away.
 const AT_ONCE: usize = 32;
 
 /// The present state of a queue.
@@ -167,11 +169,12 @@ impl Client {
     }
 
     /// Reads the present state of many queues, in the order of their names; each has a result of its own. One round
-    /// trip each, many of them at the same time.
+    /// trip each, many of them at the same time. While the server is away this takes about twice as long as one call, however
+    /// many queues there are.
     pub async fn get_queue_overviews(&self, queues: &[String]) -> Vec<Result<QueueOverview>> {
         // Collected first: a closure over borrowed names would keep the future from being `Send`.
         let calls: Vec<_> = queues.iter().map(|queue| self.get_queue_overview(queue)).collect();
-        stream::iter(calls).buffered(AT_ONCE).collect().await
+        all_of(calls).await
     }
 
     /// Lists the connected workers of all queues, by queue, of this client's database only. One round trip, to all masters of a cluster at once; those
@@ -182,5 +185,50 @@ impl Client {
     /// [`Error::NotPermitted`](crate::Error::NotPermitted) if the user may not list clients.
     pub async fn get_all_workers(&self) -> Result<HashMap<String, Vec<ClientInfo>>> {
         workers_by_queue(&self.server_engine()?).await
+    }
+
+    /// Returns the run id of the server; on a cluster those of all masters. A server gets another one at each start, so two
+    /// calls that differ tell that between them a server was restarted, or another one has taken over: what the former had
+    /// not stored or replicated is lost. Empty if no server tells. One round trip, to all masters at once.
+    ///
+    /// ```no_run
+    /// # async fn demo(client: oxmq::Client) -> oxmq::Result<()> {
+    /// let before = client.get_run_ids().await?;
+    /// // … a long read …
+    /// if client.get_run_ids().await? != before {
+    ///     println!("the server was restarted meanwhile");
+    /// }
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotPermitted`](crate::Error::NotPermitted) if the user may not call `INFO`; on a cluster also errors of a
+    /// single master.
+    ///
+    /// Not in BullMQ.
+    pub async fn get_run_ids(&self) -> Result<Vec<String>> {
+        let servers = self.server_engine()?.everywhere();
+        let asked = servers.iter().map(|server| server.call_command("INFO", run_id()));
+        let mut ids: Vec<String> =
+            join_all(asked).await.into_iter().filter_map(Result::transpose).collect::<Result<_>>()?;
+        ids.sort_unstable();
+        Ok(ids)
+    }
+}
+
+/// Makes these calls, [`AT_ONCE`] at a time, and returns their results in order. Once one has found the server away, the
+/// others are made all together: one after the other each would wait for it anew.
+async fn all_of<T>(calls: Vec<impl Future<Output = Result<T>>>) -> Vec<Result<T>> {
+    let (mut calls, mut at_once) = (calls.into_iter(), AT_ONCE);
+    let (mut underway, mut answers) = (FuturesOrdered::new(), Vec::new());
+    loop {
+        let free = at_once.saturating_sub(underway.len());
+        underway.extend(calls.by_ref().take(free));
+        let Some(answer) = underway.next().await else { return answers };
+        if matches!(&answer, Err(error) if error.is_retryable()) {
+            at_once = usize::MAX;
+        }
+        answers.push(answer);
     }
 }

@@ -11,3 +11,11 @@ pub(crate) fn list_clients(op: &'static str) -> Call<String> {
 pub(crate) fn server_info() -> Call<String> {
     Call::command("server_info", "INFO").resend(Resend::Reads).read(reply::text)
 }
+
+/// Returns the run id of the server, which it gets anew at each start; `None` if it does not tell.
+pub(crate) fn run_id() -> Call<Option<String>> {
+    Call::command("get_run_ids", "INFO").text("server").resend(Resend::Reads).read(|value| {
+        let info = reply::text(value)?;
+        Some(info.lines().find_map(|line| line.strip_prefix("run_id:")).map(|id| id.trim().to_owned()))
+    })
+}

@@ -129,7 +129,7 @@ pub(crate) use grow_partitions::{
     load_partitions, save_partition_setting,
 };
 pub(crate) use is_maxed::is_maxed;
-pub(crate) use list_clients::{list_clients, server_info};
+pub(crate) use list_clients::{list_clients, run_id, server_info};
 pub(crate) use list_jobs::{list_ids, list_jobs};
 pub(crate) use obliterate::obliterate;
 pub(crate) use open_queue::open_queue;

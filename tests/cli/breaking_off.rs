@@ -4,21 +4,25 @@ use oxmq::{ConnectOptions, JobState};
 
 use super::*;
 use crate::common::proxy::Proxy;
+use crate::common::server::RedisServer;
 
-const JOBS: usize = 6_000;
+pub(super) const JOBS: usize = 6_000;
 
 /// Slow enough that a command takes some time, in bytes per second.
-const SLOW: u32 = 300_000;
+pub(super) const SLOW: u32 = 300_000;
 
 /// A queue with many jobs in one state, and a slow way to its server.
-struct Long {
-    on: Fixture,
-    proxy: Proxy,
+pub(super) struct Long {
+    pub(super) on: Fixture,
+    pub(super) proxy: Proxy,
 }
 
 impl Long {
     async fn new(state: JobState) -> Self {
-        let server = shared_server();
+        Self::at(shared_server(), state).await
+    }
+
+    pub(super) async fn at(server: &RedisServer, state: JobState) -> Self {
         let proxy = Proxy::start(server.addr()).await;
         let on = Fixture::with(ConnectOptions::from_url(&server.url()).unwrap(), server).await;
         let fill = "for n = 1, tonumber(ARGV[1]) do
@@ -74,7 +78,7 @@ impl Long {
 }
 
 /// The first number of a text.
-fn number(text: &str) -> usize {
+pub(super) fn number(text: &str) -> usize {
     let digits = text.trim_start_matches(|letter: char| !letter.is_ascii_digit());
     let end = digits.find(|letter: char| !letter.is_ascii_digit() && letter != ',').unwrap_or(digits.len());
     digits[..end].replace(',', "").parse().unwrap_or_else(|_| panic!("no number: {text}"))

@@ -9,6 +9,7 @@ mod hostile;
 mod looking;
 mod night;
 mod on_cluster;
+mod outages;
 mod refused;
 mod serving;
 mod setting_up;

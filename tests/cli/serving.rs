@@ -107,6 +107,27 @@ async fn a_flag_permits_actions() {
 }
 
 #[tokio::test]
+async fn a_queue_that_is_not_there_yet_is_told() {
+    let on = Fixture::new().await;
+    let mut command = tokio::process::Command::from(command());
+    command.args([
+        "--url",
+        &shared_server().url(),
+        "--prefix",
+        &on.prefix,
+        "serve",
+        "--listen",
+        "127.0.0.1:0",
+        "q",
+        "mials",
+    ]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
+    let mut said = String::new();
+    BufReader::new(child.stderr.take().unwrap()).read_line(&mut said).await.unwrap();
+    assert_eq!(said, "there is no queue 'mials' so far\n");
+}
+
+#[tokio::test]
 async fn a_signal_ends_it_while_pages_are_open() {
     let on = Fixture::new().await;
     for signal in ["TERM", "INT"] {

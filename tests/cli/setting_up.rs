@@ -111,3 +111,40 @@ async fn values_that_nothing_can_have_are_refused_as_such() {
     }
     assert_eq!(oxmq(&on, "workers q").await.code, 0);
 }
+
+/// What lists nothing under a wrong prefix would look like an answer.
+#[tokio::test]
+async fn a_wrong_prefix_is_told_by_each_list() {
+    let on = Fixture::new().await;
+    on.add_many(1).await;
+    let file = std::env::temp_dir().join(format!("oxmq-prefix-{}.toml", on.prefix));
+    std::fs::write(&file, "prefix = \"typo\"\n").unwrap();
+    let url = shared_server().url();
+    for words in ["queues", "workers", "schedulers", "doctor --pause 1ms --keys 0"] {
+        for more in [&[][..], &["--json"]] {
+            let of_file = ["--config", file.to_str().unwrap(), "--url", &url];
+            for place in [&["--url", &*url, "--prefix", "typo"][..], &of_file] {
+                let mut command = command();
+                command.args(place).args(words.split(' ')).args(more);
+                let ran = tokio::task::spawn_blocking(move || ran(&mut command, "")).await.unwrap();
+                assert!(ran.code == 3 && ran.err.contains("no queue under the prefix 'typo'"), "{words}: {ran:?}");
+                let lines = ran.out.lines().map(serde_json::from_str::<Value>);
+                assert!(more.is_empty() || lines.collect::<Result<Vec<_>, _>>().is_ok(), "{words}: {ran:?}");
+            }
+        }
+        // Where there is a queue, an empty list is an answer.
+        assert!(matches!(oxmq(&on, words).await.code, 0 | 6), "{words}");
+    }
+    std::fs::remove_file(file).unwrap();
+}
+
+#[tokio::test]
+async fn a_misspelt_queue_is_told_by_what_shows_queues() {
+    let on = Fixture::new().await;
+    on.add_many(1).await;
+    let words =
+        format!("--url {} --prefix {} top mials; echo \"ended with $?\"; exec cat", shared_server().url(), on.prefix);
+    let terminal = super::top::Terminal::with(100, 24, "TERM=screen-256color", &words);
+    let screen = terminal.shows("ended with 3").await;
+    assert!(screen.contains("there is no queue 'mials'"), "{screen}");
+}

@@ -8,7 +8,7 @@ use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use crate::args::Global;
-use crate::failure::{Failure, Outcome};
+use crate::failure::{Failure, IN_PART, Outcome};
 
 /// A queue whose jobs keep their JSON as it is stored: parsing could change it, for example a long number.
 pub(crate) type AnyQueue = Queue<IgnoredAny, Box<RawValue>>;
@@ -62,6 +62,14 @@ fn in_line(error: &toml::de::Error, text: &str) -> String {
     before.map_or_else(String::new, |before| format!("line {}: ", before.matches('\n').count() + 1)) + error.message()
 }
 
+const DEFAULT_PREFIX: &str = "bull";
+
+/// Returns the prefix of the queues that are looked at.
+pub(crate) fn prefix(global: &Global) -> String {
+    let of_file = || read_file(global).ok().and_then(|file| file.prefix);
+    global.prefix.clone().or_else(of_file).unwrap_or_else(|| DEFAULT_PREFIX.to_owned())
+}
+
 /// Connects, with the URL and prefix from the command line, the environment or the file.
 pub(crate) async fn client(global: &Global) -> Outcome<Client> {
     let file = read_file(global)?;
@@ -73,7 +81,7 @@ pub(crate) async fn client(global: &Global) -> Outcome<Client> {
     let url = global.url.clone().or(asked).or_else(from_environment).or(file.url);
     let is_default = url.is_none();
     let url = url.unwrap_or_else(|| "redis://127.0.0.1:6379".to_owned());
-    let prefix = global.prefix.clone().or(file.prefix).unwrap_or_else(|| "bull".to_owned());
+    let prefix = global.prefix.clone().or(file.prefix).unwrap_or_else(|| DEFAULT_PREFIX.to_owned());
     let options = ConnectOptions::from_url(&url)?;
     let mut connected = Client::builder(options).prefix(prefix).connect().await.map_err(Failure::from);
     if let (true, Err(failure)) = (is_default, &mut connected) {
@@ -90,4 +98,30 @@ pub(crate) async fn queue(global: &Global, name: &str) -> Outcome<(Client, AnyQu
         return Err(Failure::no_such("queue", name));
     }
     Ok((client, queue))
+}
+
+/// Knows which server answered when long work began.
+pub(crate) struct SameServer {
+    client: Client,
+    /// `None` if the server does not tell.
+    began_on: Option<Vec<String>>,
+}
+
+impl SameServer {
+    pub(crate) async fn now(client: &Client) -> Self {
+        Self { client: client.clone(), began_on: client.get_run_ids().await.ok() }
+    }
+
+    /// Fails if the server was restarted since then, or another one has taken over: it may have lost what it had, and calls
+    /// go on as if nothing had happened. `so` says what that means for the work.
+    pub(crate) async fn still(&self, so: &str) -> Outcome {
+        let Some(before) = &self.began_on else { return Ok(()) };
+        match self.client.get_run_ids().await {
+            Ok(now) if now != *before => {
+                let text = format!("the server was restarted meanwhile, or another one took over: {so}");
+                Err(Failure::new(IN_PART, text))
+            }
+            _ => Ok(()),
+        }
+    }
 }

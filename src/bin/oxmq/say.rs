@@ -3,9 +3,12 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write as _};
+use std::sync::OnceLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use futures::FutureExt;
 use serde::Serialize;
+use tokio::sync::watch;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use crate::failure::{Failure, NOT_CONFIRMED, Outcome, STOPPED};
@@ -275,11 +278,54 @@ pub(crate) fn millis(moment: SystemTime) -> u64 {
     moment.duration_since(UNIX_EPOCH).map_or(0, |span| u64::try_from(span.as_millis()).unwrap_or(u64::MAX))
 }
 
+/// Hears Ctrl-C. The first one asks to stop after the present step, so that what was done can be told; the second ends the
+/// process at once, since that step may take long if the server does not answer.
+#[derive(Clone)]
+pub(crate) struct Stop(watch::Receiver<bool>);
+
+impl Stop {
+    /// Begins to listen, if nothing has yet.
+    pub(crate) fn listen() -> Self {
+        static HEARD: OnceLock<Stop> = OnceLock::new();
+        let listen = || {
+            let (told, heard) = watch::channel(false);
+            let mut first = Box::pin(tokio::signal::ctrl_c());
+            // Polled once, it hears from now on. It ends at once only where there are no signals.
+            let is_deaf = first.as_mut().now_or_never().is_some();
+            tokio::spawn(async move {
+                if !is_deaf && first.await.is_ok() {
+                    told.send_replace(true);
+                    if tokio::signal::ctrl_c().await.is_ok() {
+                        eprintln!("oxmq: stopped at once; what the last step has done is not known");
+                        std::process::exit(STOPPED.into());
+                    }
+                }
+                // Those who wait go on waiting.
+                told.closed().await;
+            });
+            Self(heard)
+        };
+        HEARD.get_or_init(listen).clone()
+    }
+
+    pub(crate) fn is_asked(&self) -> bool {
+        *self.0.borrow()
+    }
+
+    /// Waits until it is asked to stop.
+    pub(crate) async fn asked(&mut self) {
+        if self.0.wait_for(|is_asked| *is_asked).await.is_err() {
+            std::future::pending().await
+        }
+    }
+}
+
 /// Does work until Ctrl-C comes; `None` if it came before the work was done.
 pub(crate) async fn unless_stopped<T>(work: impl Future<Output = T>) -> Option<T> {
+    let mut stop = Stop::listen();
     tokio::select! {
         done = work => Some(done),
-        Ok(()) = tokio::signal::ctrl_c() => None,
+        () = stop.asked() => None,
     }
 }
 
@@ -294,6 +340,7 @@ pub(crate) async fn confirm(what: &str, has_said_yes: bool) -> Outcome {
             format!("{what}: say --yes to do it, or --dry-run to see what would be done"),
         ));
     }
+    let mut stop = Stop::listen();
     eprint!("{what}. Go on? [y/N] ");
     std::io::stderr().flush()?;
     let (said, answer) = tokio::sync::oneshot::channel();
@@ -308,7 +355,7 @@ pub(crate) async fn confirm(what: &str, has_said_yes: bool) -> Outcome {
             "y" | "Y" | "yes" => Ok(()),
             _ => Err(Failure::new(NOT_CONFIRMED, nothing)),
         },
-        Ok(()) = tokio::signal::ctrl_c() => {
+        () = stop.asked() => {
             eprintln!();
             Err(Failure::new(STOPPED, nothing))
         }

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::jobs::{UNFINISHED, cursor};
 use crate::args::{Bulk, Clean, Consent, Delay, Global, Move, Priority, Retry};
-use crate::connect::{self, AnyQueue};
+use crate::connect::{self, AnyQueue, SameServer};
 use crate::failure::{ERROR, Failure, IN_PART, Outcome, STOPPED, USAGE};
 use crate::pick::Pick;
 use crate::say;
@@ -97,7 +97,7 @@ async fn act(
     fits: impl Fn(&JobState) -> bool,
     make: impl Fn(Jobs<IgnoredAny, Box<RawValue>>) -> BulkAction,
 ) -> Outcome {
-    let (_client, queue) = connect::queue(global, &args.queue).await?;
+    let (client, queue) = connect::queue(global, &args.queue).await?;
     if !args.ids.is_empty() {
         if args.pick.is_narrow() {
             return Err(Failure::new(USAGE, "give ids or a filter, not both"));
@@ -134,8 +134,10 @@ async fn act(
         return Ok(());
     }
     say::confirm(&format!("{words} would {}", verb.would), args.consent.yes).await?;
+    let server = SameServer::now(&client).await;
     let ended = watch(global, make(jobs()), places, "working").await?;
-    finish(global, &ended, verb)
+    finish(global, &ended, verb)?;
+    server.still("what was done may be undone").await
 }
 
 fn describe(pick: &Pick, filter: &JobFilter, queue: &AnyQueue, count: u64) -> String {
@@ -156,10 +158,13 @@ struct Ended {
 }
 
 /// After a failed step the run tries again a second later, this many times in a row: a broken connection may come back.
-const PATIENCE: u32 = 5;
+pub(super) const PATIENCE: u32 = 5;
+
+/// The pause before another try.
+pub(super) const PAUSE: Duration = Duration::from_secs(1);
 
 /// Returns whether another try would end in the same way.
-fn is_final(error: &oxmq::Error) -> bool {
+pub(super) fn is_final(error: &oxmq::Error) -> bool {
     matches!(error, oxmq::Error::InvalidOption { .. }) || error.is_not_permitted() || error.is_wrong_type()
 }
 
@@ -171,11 +176,9 @@ async fn watch(global: &Global, action: BulkAction, places: u64, what: &'static 
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
     bar.set_message(what);
     bar.enable_steady_tick(Duration::from_millis(200));
-    let mut stop = std::pin::pin!(tokio::signal::ctrl_c());
-    // Listened for from the first question on.
-    let mut is_stopped = futures::poll!(stop.as_mut()).is_ready();
+    let stop = say::Stop::listen();
     let (mut broken, mut problem) = (0, None);
-    while !is_stopped && problem.is_none() {
+    while !stop.is_asked() && problem.is_none() {
         // A step that has begun is completed, so that its outcome can be reported.
         match run.next().await {
             Ok(None) => {
@@ -188,11 +191,10 @@ async fn watch(global: &Global, action: BulkAction, places: u64, what: &'static 
             }
             Err(error) if broken < PATIENCE && !is_final(&error) => {
                 broken += 1;
-                tokio::time::sleep(Duration::from_secs(1)).await;
+                tokio::time::sleep(PAUSE).await;
             }
             Err(error) => problem = Some(Failure::from(error).text),
         }
-        is_stopped = futures::poll!(stop.as_mut()).is_ready();
     }
     bar.finish_and_clear();
     Ok(Ended { report: run.report().clone(), stopped_at: Some(run.cursor().to_string()), problem })

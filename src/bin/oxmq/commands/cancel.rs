@@ -41,10 +41,15 @@ async fn by_ids(global: &Global, args: Bulk, reason: &str) -> Outcome {
         return Ok(());
     }
     let mut told = Vec::with_capacity(args.ids.len());
+    let mut is_away = false;
     for id in &args.ids {
-        let outcome = one(&queue, id, reason).await;
-        let problem = outcome.as_ref().err().map(|failure| failure.text.clone());
-        let word = outcome.unwrap_or("unknown");
+        // Each further one would wait for the server anew.
+        let outcome = if is_away { Ok(NOT_ASKED) } else { one(&queue, id, reason).await };
+        is_away |= matches!(&outcome, Err(error) if error.is_retryable());
+        let (word, problem) = match outcome {
+            Ok(word) => (word, None),
+            Err(error) => ("unknown", Some(Failure::from(error).text)),
+        };
         if !global.json {
             let more = problem.as_ref().map_or_else(String::new, |problem| format!(" ({})", say::clean(problem)));
             say::line(format!("{}: {word}{more}", say::short(id, 60)));
@@ -61,8 +66,9 @@ async fn by_ids(global: &Global, args: Bulk, reason: &str) -> Outcome {
 
 const ASKED: &str = "its worker is asked to stop it";
 const CANCELLED: &str = "it fails without a run as soon as a worker fetches it";
+const NOT_ASKED: &str = "not cancelled, since the server is away";
 
-async fn one(queue: &AnyQueue, id: &str, reason: &str) -> Outcome<&'static str> {
+async fn one(queue: &AnyQueue, id: &str, reason: &str) -> oxmq::Result<&'static str> {
     Ok(match queue.job(id).cancel(reason).await? {
         Cancellation::Requested => ASKED,
         Cancellation::Cancelled => CANCELLED,

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::queues;
 use crate::args::{Doctor, Global};
 use crate::connect;
-use crate::failure::{FOUND, Failure, Outcome, STOPPED};
+use crate::failure::{ERROR, FOUND, Failure, IN_PART, Outcome, STOPPED};
 use crate::say::{self, Column};
 
 pub(crate) async fn run(global: &Global, args: Doctor) -> Outcome {
@@ -25,8 +25,10 @@ pub(crate) async fn run(global: &Global, args: Doctor) -> Outcome {
         spinner.finish_and_clear();
         return Err(Failure::new(STOPPED, "stopped; nothing was changed"));
     };
-    let report = report?;
     spinner.finish_and_clear();
+    let report = report?;
+    // A queue that is gone by now would look healthy.
+    all_exist(&client, &args.queues).await?;
     for text in &report.left_out {
         eprintln!("not looked at: {}", say::clean(&text.to_string()));
     }
@@ -92,7 +94,10 @@ async fn mend(
         // What was mended before an error is reported.
         let count = match say::unless_stopped(doctor.mend(finding)).await {
             Some(Ok(count)) => count,
-            Some(Err(error)) => return Ok((mended, Err(error.into()))),
+            Some(Err(error)) => {
+                let ended = failed_at(finding, error, !mended.is_empty());
+                return Ok((mended, Err(ended)));
+            }
             None => return Ok((mended, Err(stopped_at(finding)))),
         };
         mended.push(json!({ "kind": finding.kind.as_str(), "queue": finding.queue, "mended": count }));
@@ -112,6 +117,16 @@ fn stopped_at(finding: &Finding) -> Failure {
     let (kind, queue) = (finding.kind, finding.queue.as_deref().unwrap_or("the server"));
     let text = format!("stopped at {kind} of {queue}: some may be mended, none by half; the same call continues");
     Failure::new(STOPPED, text)
+}
+
+/// Tells at which finding the mending has failed.
+fn failed_at(finding: &Finding, error: oxmq::Error, has_mended: bool) -> Failure {
+    let (kind, queue) = (finding.kind, finding.queue.as_deref().unwrap_or("the server"));
+    let Failure { text, .. } = error.into();
+    let code = if has_mended { IN_PART } else { ERROR };
+    let text =
+        format!("it failed at {kind} of {queue}: {text}; some may be mended, none by half; the same call continues");
+    Failure::new(code, text)
 }
 
 fn to_json(report: &Diagnosis, mended: &[Value]) -> Value {

@@ -1,7 +1,7 @@
 //! `oxmq queues`
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use oxmq::overview::QueueOverview;
 use oxmq::{Client, JobState};
@@ -25,18 +25,19 @@ pub(crate) async fn run(global: &Global, args: Queues) -> Outcome {
         for queue in &found.queues {
             say::json(&to_json(queue, workers_of(&queue.name)));
         }
-    } else if names.is_empty() {
-        return Err(none(global));
     } else if !found.queues.is_empty() {
         let rows: Vec<Vec<String>> = found.queues.iter().map(|queue| row(queue, workers_of(&queue.name))).collect();
         say::table_without(&HEAD, &rows, &LEAST);
+    }
+    if names.is_empty() {
+        return Err(none(global));
     }
     all_were_read(&found, names.len())
 }
 
 /// Creates the error that there is no queue at all.
 pub(super) fn none(global: &Global) -> Failure {
-    let prefix = global.prefix.as_deref().unwrap_or("bull");
+    let prefix = connect::prefix(global);
     Failure::new(NOT_FOUND, format!("no queue under the prefix '{prefix}'; --prefix names another one"))
 }
 
@@ -69,6 +70,7 @@ struct Found {
 /// Reads all of them, and reports a wrong name at once. A queue that cannot be read does not hide the others.
 async fn look_at(client: &Client, names: &[String], is_named: bool) -> Found {
     let mut found = Found { queues: Vec::with_capacity(names.len()), unread: 0, unknown: 0 };
+    let mut unread = Vec::new();
     for (name, overview) in names.iter().zip(client.get_queue_overviews(names).await) {
         match overview {
             // A queue that was named and never opened is a typing error.
@@ -77,14 +79,30 @@ async fn look_at(client: &Client, names: &[String], is_named: bool) -> Found {
                 found.unknown += 1;
             }
             Ok(overview) => found.queues.push(overview),
-            Err(error) => {
-                eprintln!("{}: {}", say::clean(name), say::clean(&Failure::from(error).text));
-                found.unread += 1;
-            }
+            Err(error) => unread.push((name.as_str(), Failure::from(error).text)),
         }
     }
+    tell_unread(&unread);
+    found.unread = unread.len();
     found
 }
+
+/// Tells why queues could not be read: if all have the same reason, as when the server is away, once for all.
+pub(super) fn tell_unread(unread: &[(&str, String)]) {
+    let mut reasons: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (name, why) in unread {
+        reasons.entry(why).or_default().push(name);
+    }
+    for (why, names) in reasons {
+        let some = names.iter().take(NAMED).map(|name| say::clean(name)).collect::<Vec<_>>().join(", ");
+        let others = names.len().saturating_sub(NAMED);
+        let more = if others > 0 { format!(" and {} more", say::number(others as u64)) } else { String::new() };
+        eprintln!("{some}{more}: {}", say::clean(why));
+    }
+}
+
+/// How many queues are named that have the same problem.
+const NAMED: usize = 5;
 
 fn sort(queues: &mut [QueueOverview], by: Sort) {
     match by {
@@ -103,6 +121,20 @@ fn all_were_read(found: &Found, all: usize) -> Outcome {
         0 => Ok(()),
         unread if unread == all => Err(Failure::new(ERROR, String::new())),
         unread => Err(Failure::new(IN_PART, format!("{unread} of {all} queues could not be read"))),
+    }
+}
+
+/// Fails if there is no queue at all: what lists nothing then would look like an answer. If the user may not look for queues,
+/// it is not known.
+pub(super) async fn any(global: &Global, client: &Client) -> Outcome {
+    let mut search = client.find_queues();
+    loop {
+        match search.next().await {
+            Ok(Some(found)) if found.is_empty() => {}
+            Ok(Some(_)) | Err(oxmq::Error::NotPermitted { .. }) => return Ok(()),
+            Ok(None) => return Err(none(global)),
+            Err(error) => return Err(error.into()),
+        }
     }
 }
 

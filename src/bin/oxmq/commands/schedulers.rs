@@ -1,6 +1,6 @@
 //! `oxmq schedulers`
 
-use futures::StreamExt;
+use futures::future::join_all;
 use oxmq::queue::{JobScheduler, Order};
 use oxmq::{Client, Queue};
 use serde::de::IgnoredAny;
@@ -10,7 +10,7 @@ use super::bulk::consent;
 use super::queues;
 use crate::args::{Global, Schedulers};
 use crate::connect;
-use crate::failure::{Failure, IN_PART, Outcome};
+use crate::failure::{ERROR, Failure, IN_PART, Outcome};
 use crate::say::{self, Column};
 
 /// How many queues are asked at the same time.
@@ -48,19 +48,17 @@ pub(crate) async fn run(global: &Global, args: Schedulers) -> Outcome {
 async fn of_all_queues(global: &Global, limit: u32) -> Outcome {
     let client = connect::client(global).await?;
     let names = queues::find(&client).await?;
-    let reads = names.iter().map(|name| of_one(&client, name, limit)).collect::<Vec<_>>();
-    let answers: Vec<_> = futures::stream::iter(reads).buffered(AT_ONCE).collect().await;
-    let (mut found, mut all, mut unread) = (Vec::new(), 0, 0);
-    for (name, answer) in names.iter().zip(answers) {
+    if names.is_empty() {
+        return Err(queues::none(global));
+    }
+    let (mut found, mut all, mut unread) = (Vec::new(), 0, Vec::new());
+    for (name, answer) in names.iter().zip(of_each(&client, &names, limit).await) {
         match answer {
             Ok((schedulers, count)) => {
                 all += count;
                 found.extend(schedulers.into_iter().map(|scheduler| (name.as_str(), scheduler)));
             }
-            Err(error) => {
-                eprintln!("{}: {}", say::clean(name), say::clean(&Failure::from(error).text));
-                unread += 1;
-            }
+            Err(error) => unread.push((name.as_str(), Failure::from(error).text)),
         }
     }
     found.sort_by_key(|(_, scheduler)| scheduler.next_run);
@@ -72,13 +70,31 @@ async fn of_all_queues(global: &Global, limit: u32) -> Outcome {
         let of = |(name, scheduler): &(&str, JobScheduler)| [vec![say::short(name, 40)], row(scheduler)].concat();
         say::table(&head, &found.iter().map(of).collect::<Vec<_>>());
         say_rest(found.len(), all);
-    } else if unread == 0 {
+    } else if unread.is_empty() {
         eprintln!("no queue has a job scheduler");
     }
-    if unread > 0 {
-        return Err(Failure::new(IN_PART, format!("{unread} of {} queues could not be read", names.len())));
+    queues::tell_unread(&unread);
+    match unread.len() {
+        0 => Ok(()),
+        all if all == names.len() => Err(Failure::new(ERROR, String::new())),
+        some => Err(Failure::new(IN_PART, format!("{some} of {} queues could not be read", names.len()))),
     }
-    Ok(())
+}
+
+/// Asks each of these queues, [`AT_ONCE`] at a time; the rest all together once the server is away, since each would wait for it
+/// anew.
+async fn of_each(client: &Client, names: &[String], limit: u32) -> Vec<oxmq::Result<(Vec<JobScheduler>, u64)>> {
+    let (mut names, mut at_once, mut answers) = (names.iter(), AT_ONCE, Vec::new());
+    loop {
+        let asked: Vec<_> = names.by_ref().take(at_once).map(|name| of_one(client, name, limit)).collect();
+        if asked.is_empty() {
+            return answers;
+        }
+        answers.extend(join_all(asked).await);
+        if matches!(answers.last(), Some(Err(error)) if error.is_retryable()) {
+            at_once = usize::MAX;
+        }
+    }
 }
 
 async fn of_one(client: &Client, name: &str, limit: u32) -> oxmq::Result<(Vec<JobScheduler>, u64)> {

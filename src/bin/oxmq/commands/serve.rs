@@ -7,8 +7,10 @@ use axum::extract::Request;
 use axum::http::{StatusCode, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
+use oxmq::Client;
 use oxmq::dashboard::{Dashboard, Permission};
 
+use super::doctor::all_exist;
 use crate::args::{Global, Serve};
 use crate::connect;
 use crate::failure::{Failure, Outcome};
@@ -19,6 +21,9 @@ pub(crate) async fn run(global: &Global, args: Serve) -> Outcome {
     let client = connect::client(global).await?;
     for name in &queues {
         client.queue::<(), ()>(name).open().map_err(|error| Failure::argument(name, Failure::from(error).text))?;
+    }
+    for problem in missing(&client, &queues).await {
+        eprintln!("{}", say::clean(&problem));
     }
     let mut dashboard =
         Dashboard::new(client).authorize(move |_, wanted| act || matches!(wanted, Permission::See { .. }));
@@ -43,6 +48,17 @@ pub(crate) async fn run(global: &Global, args: Serve) -> Outcome {
         served = async { axum::serve(listener, app).await } => Ok(served?),
         () = stop => Ok(()),
     }
+}
+
+/// Tells which of these queues were never opened. They may be opened later, so they are no error.
+async fn missing(client: &Client, queues: &[String]) -> Vec<String> {
+    let mut missing = Vec::new();
+    for queue in queues {
+        if let Err(failure) = all_exist(client, std::slice::from_ref(queue)).await {
+            missing.push(format!("{} so far", failure.text));
+        }
+    }
+    missing
 }
 
 /// Resolves when a terminal or a service manager asks the process to end. Signals are caught from the moment of the

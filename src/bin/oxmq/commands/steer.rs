@@ -1,5 +1,6 @@
 //! `oxmq pause`, `resume`, `drain` and `obliterate`: commands for a whole queue.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use indicatif::ProgressBar;
@@ -8,8 +9,8 @@ use serde_json::json;
 
 use super::bulk::consent;
 use crate::args::{Drain, Global, Obliterate, Steer};
-use crate::connect::{self, AnyQueue};
-use crate::failure::{Failure, Outcome, STOPPED};
+use crate::connect::{self, AnyQueue, SameServer};
+use crate::failure::{ERROR, Failure, IN_PART, Outcome, STOPPED};
 use crate::say;
 
 pub(crate) async fn pause(global: &Global, args: Steer) -> Outcome {
@@ -39,7 +40,7 @@ pub(crate) async fn resume(global: &Global, args: Steer) -> Outcome {
 }
 
 pub(crate) async fn drain(global: &Global, args: Drain) -> Outcome {
-    let (_client, queue) = connect::queue(global, &args.queue).await?;
+    let (client, queue) = connect::queue(global, &args.queue).await?;
     let mut states = vec![JobState::Waiting, JobState::Paused, JobState::Prioritized];
     if args.delayed {
         states.push(JobState::Delayed);
@@ -48,25 +49,29 @@ pub(crate) async fn drain(global: &Global, args: Drain) -> Outcome {
     let wait = if count == 1 { "waits" } else { "wait" };
     let what = format!("{} that {wait} in {} would be removed", say::jobs(count), args.queue);
     if consent(global, &args.consent, &what).await? {
+        let server = SameServer::now(&client).await;
         let gone = match args.delayed {
             true => watched(global, &queue, &states, count, queue.drain_with_delayed()).await?,
             false => watched(global, &queue, &states, count, queue.drain()).await?,
         };
         told(global, &format!("{} removed", say::jobs(gone)), json!({ "done": gone }));
+        server.still("what was removed may be there again").await?;
     }
     Ok(())
 }
 
 pub(crate) async fn obliterate(global: &Global, args: Obliterate) -> Outcome {
-    let (_client, queue) = connect::queue(global, &args.queue).await?;
+    let (client, queue) = connect::queue(global, &args.queue).await?;
     let count = queue.get_job_counts(&JobState::ALL).await?.total();
     let what = format!("{} would be deleted with all its {}", args.queue, say::jobs(count));
     if consent(global, &args.consent, &what).await? {
+        let server = SameServer::now(&client).await;
         match args.force {
             true => watched(global, &queue, &JobState::ALL, count, queue.obliterate_by_force()).await?,
             false => watched(global, &queue, &JobState::ALL, count, queue.obliterate()).await?,
         }
         told(global, &format!("{} is deleted", args.queue), json!({ "deleted": true }));
+        server.still("what was deleted may be there again").await?;
     }
     Ok(())
 }
@@ -80,28 +85,62 @@ async fn watched<T>(
     work: impl IntoFuture<Output = oxmq::Result<T>>,
 ) -> Outcome<T> {
     let bar = if global.json { ProgressBar::hidden() } else { ProgressBar::new(jobs) };
-    let mut work = std::pin::pin!(work.into_future());
-    let mut stop = std::pin::pin!(tokio::signal::ctrl_c());
-    let mut ticks = tokio::time::interval(Duration::from_millis(500));
-    loop {
-        tokio::select! {
-            done = &mut work => {
-                bar.finish_and_clear();
-                return Ok(done?);
-            }
-            Ok(()) = &mut stop => {
-                bar.finish_and_clear();
-                let left = queue.get_job_counts(states).await.map(|counts| format!("{} are left; ", say::jobs(counts.total())));
-                return Err(Failure::new(STOPPED, format!("stopped; {}the same call continues", left.unwrap_or_default())));
-            }
-            _ = ticks.tick() => {
-                // If the progress cannot be read, the removal goes on.
-                if let Ok(counts) = queue.get_job_counts(states).await {
-                    bar.set_position(jobs.saturating_sub(counts.total()));
-                }
-            }
+    let left = Cell::new(jobs);
+    let count = async || {
+        // If it cannot be read, the removal goes on.
+        if let Ok(counts) = queue.get_job_counts(states).await {
+            left.set(counts.total());
+            bar.set_position(jobs.saturating_sub(left.get()));
+        }
+    };
+    let counting = async {
+        let mut ticks = tokio::time::interval(TICK);
+        loop {
+            ticks.tick().await;
+            count().await;
+        }
+    };
+    let mut stop = say::Stop::listen();
+    let done = tokio::select! {
+        done = work.into_future() => Some(done),
+        () = stop.asked() => None,
+        () = counting => None,
+    };
+    if done.is_none() {
+        // A server that does not answer is not waited for.
+        _ = tokio::time::timeout(LAST_COUNT, count()).await;
+    }
+    bar.finish_and_clear();
+    match done {
+        Some(Ok(done)) => Ok(done),
+        Some(Err(error)) => Err(broken_off(error, jobs, left.get())),
+        None => {
+            let text = format!("stopped; {} are left; the same call continues", say::jobs(left.get()));
+            Err(Failure::new(STOPPED, text))
         }
     }
+}
+
+/// How often it is counted what is left.
+const TICK: Duration = Duration::from_millis(500);
+
+/// How long the last count may take.
+const LAST_COUNT: Duration = Duration::from_secs(5);
+
+/// Tells of a removal that has failed how far it had come.
+fn broken_off(error: oxmq::Error, jobs: u64, left: u64) -> Failure {
+    let is_refused = !error.is_retryable() && !matches!(error, oxmq::Error::OutcomeUnknown { .. });
+    let failure = Failure::from(error);
+    if is_refused {
+        return failure;
+    }
+    let (code, how_far) = match left < jobs {
+        true => {
+            (IN_PART, format!("it failed half-way: {}; when last counted, {} were left", failure.text, say::jobs(left)))
+        }
+        false => (ERROR, failure.text),
+    };
+    Failure::new(code, format!("{how_far}; the same call continues"))
 }
 
 fn told(global: &Global, text: &str, value: serde_json::Value) {

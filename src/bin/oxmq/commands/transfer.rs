@@ -1,56 +1,81 @@
 //! `oxmq export` and `import`
 
+mod add;
+
 use std::io::{BufRead, BufReader, BufWriter, Read, Write};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use futures::StreamExt;
 use indicatif::ProgressBar;
-use oxmq::queue::{Added, Order};
+use oxmq::queue::Order;
 use oxmq::{JobOptions, JobState, NewJob, Queue};
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::{bulk, jobs};
 use crate::args::{Export, Global, Import};
-use crate::connect::{self, AnyJob, AnyQueue};
+use crate::connect::{self, AnyJob, AnyQueue, SameServer};
 use crate::failure::{ERROR, Failure, IN_PART, Outcome, STOPPED};
 use crate::say;
-
-/// How many jobs one call adds.
-const CHUNK: usize = 500;
 
 /// How many jobs are written together.
 const TOGETHER: usize = 100;
 
+/// What was exported.
+#[derive(Default)]
+struct Exported {
+    written: u64,
+    unreadable: u64,
+}
+
 pub(crate) async fn export(global: &Global, args: Export) -> Outcome {
-    let (_client, queue) = connect::queue(global, &args.queue).await?;
+    let (client, queue) = connect::queue(global, &args.queue).await?;
+    let server = SameServer::now(&client).await;
     let mut output = Output { path: args.output.as_deref(), out: None };
-    let filter = args.pick.filter(&JobState::ALL)?;
     let bar = if args.output.is_some() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
-    let (mut written, mut unreadable) = (0_u64, 0_u64);
-    let mut stop = std::pin::pin!(tokio::signal::ctrl_c());
+    let mut exported = Exported::default();
+    let ended = say::unless_stopped(write_all(&queue, &args, &mut output, &mut exported, &bar)).await;
+    bar.finish_and_clear();
+    let Exported { written, unreadable } = exported;
+    if let Some(Err(failure)) = ended {
+        // What was read is written, and an older file that nothing was read for stays as it is.
+        if written > 0 {
+            output.open()?.flush()?;
+        }
+        return Err(failure);
+    }
+    output.open()?.flush()?;
+    if ended.is_none() {
+        return Err(Failure::new(STOPPED, format!("stopped: only the first {} are written", say::jobs(written))));
+    }
+    eprintln!("{} written", say::jobs(written));
+    server.still("jobs may be missing in what is written").await?;
+    if unreadable > 0 {
+        return Err(Failure::new(IN_PART, format!("{} cannot be read, and were left out", say::jobs(unreadable))));
+    }
+    Ok(())
+}
+
+/// Writes all jobs of the filter. If it is dropped between two reads, no line is cut.
+async fn write_all(
+    queue: &AnyQueue,
+    args: &Export,
+    output: &mut Output<'_>,
+    exported: &mut Exported,
+    bar: &ProgressBar,
+) -> Outcome {
     // One state after the other, so that each line can name its state.
-    for state in filter.states().to_vec() {
+    for state in args.pick.filter(&JobState::ALL)?.states().to_vec() {
         // What runs first is written first, so that an import keeps the order.
         let mut found = queue.jobs(args.pick.filter(&JobState::ALL)?.only(state)).order(Order::Ascending);
         if let Some(limit) = args.limit {
-            found = found.limit(limit.saturating_sub(written));
+            found = found.limit(limit.saturating_sub(exported.written));
         }
         let mut found = std::pin::pin!(found.stream().chunks(TOGETHER));
-        loop {
-            let found = tokio::select! {
-                found = found.next() => found,
-                _ = &mut stop => {
-                    output.open()?.flush()?;
-                    bar.finish_and_clear();
-                    let text = format!("stopped: only the first {} are written", say::jobs(written));
-                    return Err(Failure::new(STOPPED, text));
-                }
-            };
-            let Some(found) = found else { break };
-            let due = due(&queue, state, &found).await?;
+        while let Some(found) = found.next().await {
+            let due = due(queue, state, &found).await.map_err(|error| half_way(error, exported.written))?;
             for (job, due) in found.into_iter().zip(due) {
                 match job {
                     Ok(job) => {
@@ -61,22 +86,26 @@ pub(crate) async fn export(global: &Global, args: Export) -> Outcome {
                         let out = output.open()?;
                         serde_json::to_writer(&mut *out, &line).map_err(std::io::Error::from)?;
                         out.write_all(b"\n")?;
-                        written += 1;
+                        exported.written += 1;
                         bar.inc(1);
                     }
-                    Err(oxmq::Error::Undecodable { .. } | oxmq::Error::Json { .. }) => unreadable += 1,
-                    Err(error) => return Err(error.into()),
+                    Err(oxmq::Error::Undecodable { .. } | oxmq::Error::Json { .. }) => exported.unreadable += 1,
+                    Err(error) => return Err(half_way(error, exported.written)),
                 }
             }
         }
     }
-    output.open()?.flush()?;
-    bar.finish_and_clear();
-    eprintln!("{} written", say::jobs(written));
-    if unreadable > 0 {
-        return Err(Failure::new(IN_PART, format!("{} cannot be read, and were left out", say::jobs(unreadable))));
-    }
     Ok(())
+}
+
+/// Tells how much of an export was written before an error.
+fn half_way(error: oxmq::Error, written: u64) -> Failure {
+    let failure = Failure::from(error);
+    if written == 0 {
+        return failure;
+    }
+    let text = format!("it failed half-way: {}; only the first {} are written", failure.text, say::jobs(written));
+    Failure::new(IN_PART, text)
 }
 
 /// Where an export goes. A file is created when the first jobs are read: what cannot be read leaves an older one as it is.
@@ -125,31 +154,24 @@ pub(crate) async fn import(global: &Global, args: Import) -> Outcome {
     }
     let client = connect::client(global).await?;
     let queue: Queue<Box<RawValue>> = client.queue(&args.queue).open()?;
+    let server = SameServer::now(&client).await;
     let bar = if global.json { ProgressBar::hidden() } else { ProgressBar::new(new.len() as u64) };
-    let Imported { added, existing, refused, problem, stopped } = add_all(&queue, new, &bar).await;
+    let imported = add::all(&queue, new, &bar).await;
     bar.finish_and_clear();
-    if global.json {
-        say::json(
-            &json!({ "added": added, "existing": existing, "refused": refused, "problem": problem, "stoppedBefore": stopped }),
-        );
-    } else {
-        say::line(format!("{} added, {existing} were there already, {refused} refused", say::jobs(added)));
-    }
-    if let Some(problem) = problem {
-        let code = if added > 0 { IN_PART } else { ERROR };
-        let from = stopped.unwrap_or(1);
-        let text =
-            format!("it failed half-way: {problem}; of the {CHUNK} jobs from line {from} on some may have been added");
-        return Err(Failure::new(code, text));
-    }
-    if let Some(line) = stopped {
-        return Err(Failure::new(STOPPED, format!("stopped; continue with --from-line {line}")));
-    }
-    if refused > 0 { Err(Failure::new(IN_PART, String::new())) } else { Ok(()) }
+    imported.tell(global);
+    imported.outcome()?;
+    server.still("what was added before may be lost; compare the queue with the file").await
 }
 
-/// A job of the input, with the number of its line.
-type Numbered = (u64, NewJob<Box<RawValue>>);
+/// A job of the input.
+#[derive(Clone)]
+struct Numbered {
+    /// The number of its line.
+    line: u64,
+    /// How long the line is.
+    bytes: usize,
+    job: NewJob<Box<RawValue>>,
+}
 
 fn read_all(args: &Import) -> Outcome<Vec<Numbered>> {
     let input: Box<dyn Read> = match &args.input {
@@ -165,10 +187,11 @@ fn read_all(args: &Import) -> Outcome<Vec<Numbered>> {
             continue;
         }
         let at = |failure: Failure| Failure::about(format!("line {number}"), failure.text);
+        let bytes = line.len();
         let line: Line = jobs::parse("it", &line).map_err(at)?;
         if !left_out.takes(&line, args.rerun) {
             orphans += u64::from(line.parent_key.is_some());
-            new.push((number, read_job(line, args.new_ids).map_err(at)?));
+            new.push(Numbered { line: number, bytes, job: read_job(line, args.new_ids).map_err(at)? });
         }
     }
     left_out.tell();
@@ -176,49 +199,6 @@ fn read_all(args: &Import) -> Outcome<Vec<Numbered>> {
         eprintln!("added without their parents, which go on waiting for the former ones: {}", say::jobs(orphans));
     }
     Ok(new)
-}
-
-/// How many jobs were added, were there already, or were refused; and what broke it off.
-#[derive(Default)]
-struct Imported {
-    added: u64,
-    existing: u64,
-    refused: u64,
-    problem: Option<String>,
-    /// The line that was to be added next when it ended early.
-    stopped: Option<u64>,
-}
-
-/// Adds the jobs in chunks; Ctrl-C ends it between two of them.
-async fn add_all(queue: &Queue<Box<RawValue>>, new: Vec<Numbered>, bar: &ProgressBar) -> Imported {
-    let mut imported = Imported::default();
-    let mut new = new.into_iter().peekable();
-    let mut stop = std::pin::pin!(tokio::signal::ctrl_c());
-    while let Some((line, _)) = new.peek() {
-        let line = *line;
-        if futures::poll!(stop.as_mut()).is_ready() {
-            return Imported { stopped: Some(line), ..imported };
-        }
-        let chunk: Vec<NewJob<Box<RawValue>>> = new.by_ref().take(CHUNK).map(|(_, job)| job).collect();
-        bar.inc(chunk.len() as u64);
-        let outcomes = match queue.add_bulk(chunk).outcomes().await {
-            Ok(outcomes) => outcomes,
-            Err(error) => {
-                return Imported { problem: Some(Failure::from(error).text), stopped: Some(line), ..imported };
-            }
-        };
-        for outcome in outcomes {
-            match outcome {
-                Ok((_, Added::Created | Added::Replaced { .. })) => imported.added += 1,
-                Ok(_) => imported.existing += 1,
-                Err(error) => {
-                    imported.refused += 1;
-                    eprintln!("{}", say::clean(&error.to_string()));
-                }
-            }
-        }
-    }
-    imported
 }
 
 /// The fields of a line: `name` is required, the others are optional. The data is kept as it is written.

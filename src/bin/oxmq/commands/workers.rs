@@ -7,6 +7,7 @@ use oxmq::queue::ClientInfo;
 use serde_json::{Map, Value, json};
 
 use super::doctor::all_exist;
+use super::queues;
 use crate::args::{Global, Workers};
 use crate::connect;
 use crate::failure::Outcome;
@@ -17,6 +18,9 @@ pub(crate) async fn run(global: &Global, args: Workers) -> Outcome {
     let all: BTreeMap<_, _> = client.get_all_workers().await?.into_iter().collect();
     if let Some(name) = args.queue.as_ref().filter(|name| !all.contains_key(*name)) {
         all_exist(&client, std::slice::from_ref(name)).await?;
+    }
+    if all.is_empty() && args.queue.is_none() {
+        queues::any(global, &client).await?;
     }
     let mut rows = Vec::new();
     for (queue, workers) in all {

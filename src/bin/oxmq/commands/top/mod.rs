@@ -11,6 +11,7 @@ use std::time::Duration;
 use ratatui::crossterm::event::{self, Event, KeyEventKind};
 use tokio::sync::mpsc;
 
+use super::doctor::all_exist;
 use crate::args::{Global, Top};
 use crate::connect;
 use crate::failure::{ERROR, Failure, Outcome};
@@ -24,6 +25,7 @@ pub(crate) async fn run(global: &Global, args: Top) -> Outcome {
     let every = args.every.max(Duration::from_millis(100));
     let (told, news) = mpsc::channel(4);
     let mut names = args.queues;
+    all_exist(&client, &names).await?;
     if names.is_empty() {
         // The first step is made before the full screen, so that an error can be read.
         let mut search = client.find_queues();
