@@ -20,22 +20,37 @@ const JOBS_PER_CALL: usize = 100;
 /// no list are not looked for.
 const MOST_LISTED: u64 = 1_000_000;
 
+/// A job that is in no set is searched for in the lists, where each element takes some 5 ns. After so many elements of a
+/// queue, further jobs of it are not looked for: that is a second of the server's time.
+const MOST_SEARCHED: usize = 200_000_000;
+
 /// What a scan of the keys would have found.
 const UNSEEN: &str = "jobs in no list, stray locks and records, and dead deduplications are not known";
 
 /// The ids in the lists of a queue, by which a waiting job is known to be where it should be.
 struct Listed {
     ids: HashSet<String>,
+    /// Whether all ids are known, and jobs that are not among them are looked for.
     is_whole: bool,
+    /// How many jobs were found to be in no list.
+    lost: usize,
+}
+
+impl Listed {
+    /// Notes what was found, and returns whether it is enough: each lost job was searched for in the lists.
+    fn is_enough(&mut self, found: &[Suspect]) -> bool {
+        self.lost += found.iter().filter(|suspect| suspect.kind == FindingKind::LostJobs).count();
+        self.is_whole && self.lost.saturating_mul(self.ids.len()) > MOST_SEARCHED
+    }
 }
 
 async fn listed(engine: &Engine) -> Result<Listed> {
     let lists = [JobState::Waiting, JobState::Paused, JobState::Active];
     if engine.get_job_counts(&lists).await?.total() > MOST_LISTED {
-        return Ok(Listed { ids: HashSet::new(), is_whole: false });
+        return Ok(Listed { ids: HashSet::new(), is_whole: false, lost: 0 });
     }
     let ids = engine.get_ranges(&lists, 0, -1, true).await?.into_iter().collect();
-    Ok(Listed { ids, is_whole: true })
+    Ok(Listed { ids, is_whole: true, lost: 0 })
 }
 
 /// A scan of the keys of a server, or of all masters of a cluster.
@@ -86,6 +101,13 @@ impl<'a> Look<'a> {
             };
             looked_at += u64::from(KEYS_PER_STEP);
             for (name, found) in found {
+                if let Some(list) = lists.get_mut(name)
+                    && list.is_enough(&found)
+                {
+                    list.is_whole = false;
+                    let what = format!("further jobs in no list: {} were found, and each search takes long", list.lost);
+                    report.leave_out(Some(name), what);
+                }
                 suspects.entry(name).or_default().extend(found);
             }
             told.hear(&Stage::Keys { looked_at, of: most });

@@ -143,3 +143,20 @@ async fn a_doctor_without_a_queue_does_not_say_that_nothing_is_wrong() {
     let ran = at(&typo).await;
     assert!(ran.code == 3 && ran.out.contains("eviction"), "{ran:?}");
 }
+
+/// Each lost job is searched for in the whole list of those that wait: in a long one not very many are.
+#[tokio::test]
+async fn very_many_lost_jobs_of_a_long_list_are_found_in_part() {
+    let server = crate::common::server::RedisServer::start();
+    let on = Fixture::on(&server).await;
+    let fill = "for n = 1, 200000 do redis.call('RPUSH', KEYS[1] .. 'wait', 'waits-' .. n) end
+                for n = 1, 2500 do redis.call('HSET', KEYS[1] .. 'lost-' .. n, 'name', 'job', 'data', '{}', 'timestamp', '1') end";
+    redis::cmd("EVAL").arg(fill).arg(1).arg(on.key("")).exec_async(&mut on.redis.clone()).await.unwrap();
+    let ran = oxmq_at(&server.url(), &on, "doctor q --json --pause 1ms --places 10").await;
+    let report: Value = serde_json::from_str(&ran.out).unwrap();
+    let findings = report["findings"].as_array().unwrap();
+    let lost = findings.iter().find(|finding| finding["kind"] == "lost-jobs").unwrap();
+    let found = lost["count"].as_u64().unwrap();
+    assert!((1_000..2_500).contains(&found), "{found}");
+    assert!(report["leftOut"].to_string().contains("further jobs in no list"), "{}", report["leftOut"]);
+}
