@@ -1,4 +1,5 @@
-//! Kinds of jobs as types.
+//! Kinds of jobs as types: [`JobKind`] binds a name, the data, the result and default options to one type, and [`JobOf`]
+//! is a job of it.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -94,6 +95,22 @@ pub trait JobKind: Serialize + DeserializeOwned + Send + 'static {
 /// ```
 pub type JobOf<K> = Job<K, <K as JobKind>::Output>;
 
+/// The first argument of a processor of a kind: [`JobOf`] the kind.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "the first argument of a processor of a kind is its job, not `{Self}`",
+    label = "its first argument is `{Self}`",
+    note = "unlike in axum the job comes first, and by value: `async fn(JobOf<K>, State<T>) -> Result<K::Output, E>`",
+    note = "`K` implements `JobKind`, and `job.data()` returns it; for a job by its name there is `Router::on`"
+)]
+pub trait KindArgument {
+    const NAME: &'static str;
+}
+
+impl<K: JobKind> KindArgument for Job<K, K::Output> {
+    const NAME: &'static str = K::NAME;
+}
+
 /// The arguments of a processor of a kind: the first is a [`JobOf`] the kind.
 #[doc(hidden)]
 #[diagnostic::on_unimplemented(
@@ -106,8 +123,8 @@ pub trait OfKind {
 
 macro_rules! of_kind {
     ($($more:ident),*) => {
-        impl<K: JobKind, $($more),*> OfKind for (Job<K, K::Output>, $($more),*) {
-            const NAME: &'static str = K::NAME;
+        impl<J: KindArgument, $($more),*> OfKind for (J, $($more),*) {
+            const NAME: &'static str = J::NAME;
         }
     };
 }

@@ -88,7 +88,10 @@ fn libraries() -> Vec<(&'static str, PathBuf)> {
 
 /// Returns what names the mistake: the headlines, and the notes except those about its consequences.
 fn words(answer: &str) -> Vec<&str> {
-    let lines = answer.lines().map(str::trim).filter(|line| !line.starts_with("= note: required for "));
+    // Where the compiler shortens a type, it says in which file it has written the whole.
+    const ASIDE: [&str; 3] =
+        ["= note: required for ", "= note: the full name for the type ", "= note: consider using `--verbose` "];
+    let lines = answer.lines().map(str::trim).filter(|line| !ASIDE.iter().any(|aside| line.starts_with(aside)));
     lines
         .filter(|line| {
             ["error[", "error: future", "error: unused", "= note: "].iter().any(|begin| line.starts_with(begin))

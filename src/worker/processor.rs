@@ -20,7 +20,7 @@ pub type Ended = Result<JsonText, Halt>;
 /// Something that processes jobs: an async function or closure from a [`Job`] to a result, or a
 /// [`Router`](crate::Router).
 ///
-/// After the job, a function may ask for more: a [`State`](crate::State), the attempt's
+/// The job is the first argument. After it a function may ask for more: a [`State`](crate::State), the attempt's
 /// [`CancellationToken`](tokio_util::sync::CancellationToken), or whatever implements [`FromJob`], up to four of them.
 ///
 /// The result's error may be any error, [`Halt`] and [`Decided`](crate::options::Decided) included. `M` only helps the compiler to
@@ -116,6 +116,32 @@ pub trait Function<A>: Send + Sync + 'static {
     fn call(&self, arguments: A) -> Self::Future;
 }
 
+/// The first argument of a processor.
+///
+/// [`Job`] is the only one. In place of the type this trait stands in the implementations for tuples, so that the compiler
+/// takes the type of the argument from the function, and names one that is wrong.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "the first argument of a processor is its job, not `{Self}`",
+    label = "its first argument is `{Self}`",
+    note = "unlike in axum the job comes first, and by value: `async fn(Job<D, R>, State<T>) -> Result<R, E>`",
+    note = "the job's data is no argument of its own: `D` is its type, and `job.data()` returns it"
+)]
+pub trait JobArgument: Sized {
+    /// The result that the job is to have.
+    type Result;
+
+    fn read(job: AnyJob) -> Result<Self, Halt>;
+}
+
+impl<D: DeserializeOwned + Send + 'static, R> JobArgument for Job<D, R> {
+    type Result = R;
+
+    fn read(job: AnyJob) -> Result<Self, Halt> {
+        Self::read(job.into_core()).map_err(|error| Halt::failed(Unread(error)))
+    }
+}
+
 /// The arguments of a processor, created from a job and the state of its router.
 #[doc(hidden)]
 #[diagnostic::on_unimplemented(
@@ -161,18 +187,17 @@ macro_rules! arguments {
             }
         }
 
-        impl<S, D, R, $($more),*> Arguments<S> for (Job<D, R>, $($more),*)
+        impl<S, J, $($more),*> Arguments<S> for (J, $($more),*)
         where
-            D: DeserializeOwned + Send + 'static,
+            J: JobArgument,
             $($more: FromJob<S>),*
         {
-            type Result = R;
+            type Result = J::Result;
 
             #[allow(unused_variables, non_snake_case, reason = "the type of an argument is its name; there may be none")]
             fn read(job: AnyJob, state: &S) -> Result<Self, Halt> {
                 $(let $more = <$more as FromJob<S>>::from_job(&job, state)?;)*
-                let job = Job::read(job.into_core()).map_err(|error| Halt::failed(Unread(error)))?;
-                Ok((job, $($more),*))
+                Ok((J::read(job)?, $($more),*))
             }
         }
     };

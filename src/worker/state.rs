@@ -45,6 +45,8 @@ pub trait FromJob<S>: Sized {
 
 /// What the processors of a [`Router`](crate::Router) share, as an argument of a processor; a clone for each attempt.
 ///
+/// It comes after the job, which is the first argument; in axum the order is the other way round.
+///
 /// `T` is the router's state, or a part of it, by [`FromRef`]. What is costly to clone goes into an `Arc`.
 ///
 /// ```no_run
@@ -89,7 +91,8 @@ pub struct State<T>(pub T);
 #[diagnostic::on_unimplemented(
     message = "the state `{S}` of the router does not hold a `{Self}`",
     label = "asks for a `{Self}`",
-    note = "give the router its state by `.with_state(state)`; for a part of it, implement `FromRef<{S}>` for `{Self}`"
+    note = "a processor with a state is put into a `Router`, which gets the state by `.with_state(state)`; for a part of it, \
+            implement `FromRef<{S}>` for `{Self}`"
 )]
 pub trait FromRef<S> {
     /// Takes the part out of the whole.
