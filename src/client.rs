@@ -1,4 +1,10 @@
 //! The client of a server, from which queues and workers are created.
+//!
+//! Begin with [`Client::connect`]. A program needs one client, which it clones; everything else is created from it:
+//! [`queue`](Client::queue), [`worker`](Client::worker), [`manual_worker`](Client::manual_worker),
+//! [`flow_producer`](Client::flow_producer), [`queue_events`](Client::queue_events) and
+//! [`event_cursor`](Client::event_cursor). [`Client::builder`] sets the prefix of the keys, and [`ConnectOptions`] what
+//! concerns the connection: TLS, sentinels, a cluster, how long to wait.
 
 use std::sync::Arc;
 

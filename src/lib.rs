@@ -18,6 +18,10 @@
 //! | spread a queue over a cluster | [`Partitioned`] | [`partitioned`] |
 //! | see all queues at a glance | [`Client::find_queues`] | [`overview`] |
 //! | learn why a call failed | [`Error`], [`error::Reason`] | [`error`] |
+//! | test your program | `testing::perform`, `testing::TestQueue` | [`testing`](https://docs.rs/oxmq/latest/oxmq/testing/), a feature |
+//! | give queues web pages | `dashboard::Dashboard` | [`dashboard`](https://docs.rs/oxmq/latest/oxmq/dashboard/), a feature |
+//! | find and mend what is wrong | `Client::doctor` | [`doctor`](https://docs.rs/oxmq/latest/oxmq/doctor/), a feature |
+//! | tell Node the types of your jobs | `schema::JobKinds` | [`schema`](https://docs.rs/oxmq/latest/oxmq/schema/), a feature |
 //!
 //! # Guides
 //!
@@ -48,12 +52,13 @@
 //! - `cron` (on by default): without it a worker cannot make the next run of a scheduler with a cron pattern.
 //! - `otel`: trace context in jobs, one trace over Node and Rust.
 //! - `metrics`: metrics through the `metrics` facade.
-//! - `schema`: writes JSON Schema and TypeScript types of the kinds of jobs.
+//! - [`schema`](https://docs.rs/oxmq/latest/oxmq/schema/): writes JSON Schema and TypeScript types of the kinds of jobs.
 //! - [`testing`](https://docs.rs/oxmq/latest/oxmq/testing/): a server, a queue, a clock and faults for the tests of your program.
 //! - `tower`: any layer of `tower` around attempts.
-//! - `doctor`: finds, explains and repairs broken queues.
-//! - `cli`: the binary `oxmq`, for queues and jobs in the terminal; it adds nothing to the library.
-//! - `dashboard`: web pages that show and change queues, for any axum app; see the module `dashboard`.
+//! - [`doctor`](https://docs.rs/oxmq/latest/oxmq/doctor/): finds, explains and repairs broken queues.
+//! - `cli`: the [binary `oxmq`](https://github.com/oxmq/oxmq/blob/main/docs/cli.md), for queues and jobs in the terminal; it adds
+//!   nothing to the library.
+//! - [`dashboard`](https://docs.rs/oxmq/latest/oxmq/dashboard/): web pages that show and change queues, for any axum app.
 //! - `tls`: `rediss://` addresses, with rustls and the root certificates of the operating system.
 
 // First, so that the docs show the methods of a job before those that other modules add to it.

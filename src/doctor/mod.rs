@@ -1,4 +1,7 @@
-//! Finds what is wrong with queues, in bounded steps; explains and mends it.
+//! Finds what is wrong with queues, in bounded steps; explains and mends it. Feature `doctor`.
+//!
+//! [`Client::doctor`] creates a [`Doctor`]. It examines the server and its queues and returns a [`Diagnosis`], whose
+//! [`Finding`]s [`Doctor::mend`] repairs where that is possible. In the terminal: `oxmq doctor`.
 
 mod finding;
 mod keys;

@@ -1,5 +1,9 @@
 //! Errors: a broken connection, a refusal by the server, and what a processor returns to end its attempt are three
 //! different types.
+//!
+//! [`enum@Error`] is why a call failed, with predicates for what callers ask ([`is_retryable`](enum@Error#method.is_retryable)).
+//! If the server refused the call, its [`Reason`] tells why. A processor returns a [`Halt`], into which `?` turns any error;
+//! [`FailureKind`] is how an attempt failed.
 
 mod causes;
 mod halt;

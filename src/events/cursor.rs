@@ -24,6 +24,34 @@ const BLOCK: Duration = Duration::from_secs(10);
 ///
 /// A store of your own can keep the position where the effects of the events are stored, so that both are written in
 /// one transaction: then an event that is read twice takes effect once.
+///
+/// ```no_run
+/// use futures::future::BoxFuture;
+/// use oxmq::error::BoxError;
+/// use oxmq::events::{CursorStore, EventId};
+/// # struct Database;
+/// # impl Database {
+/// #     async fn position(&self) -> std::io::Result<Option<String>> { Ok(None) }
+/// #     async fn advance(&self, _: &str) -> std::io::Result<()> { Ok(()) }
+/// # }
+///
+/// struct InDatabase(Database);
+///
+/// impl CursorStore for InDatabase {
+///     fn load(&self) -> BoxFuture<'_, Result<Option<EventId>, BoxError>> {
+///         Box::pin(async { Ok(self.0.position().await?.map(|id| id.parse()).transpose()?) })
+///     }
+///
+///     fn save(&self, id: EventId) -> BoxFuture<'_, Result<(), BoxError>> {
+///         Box::pin(async move { Ok(self.0.advance(&id.to_string()).await?) })
+///     }
+/// }
+///
+/// # async fn demo(client: oxmq::Client, database: Database) -> oxmq::Result<()> {
+/// let cursor = client.event_cursor("mails", "mailer").store(InDatabase(database)).open().await?;
+/// # drop(cursor);
+/// # Ok(()) }
+/// ```
 pub trait CursorStore: Send + Sync + 'static {
     /// Reads the id that was saved last; `None` before the first.
     fn load(&self) -> BoxFuture<'_, Result<Option<EventId>, BoxError>>;

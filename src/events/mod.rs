@@ -1,4 +1,13 @@
-//! Listens to a queue: its event stream as a [`Stream`], and waiting for a job to finish.
+//! Listens to a queue: its event stream as a [`Stream`], whoever causes the events.
+//!
+//! | to … | use |
+//! | --- | --- |
+//! | follow a queue from now on | [`QueueEvents`], from [`Client::queue_events`](crate::Client::queue_events) |
+//! | miss nothing while the program is not running | [`EventCursor`], from [`Client::event_cursor`](crate::Client::event_cursor) |
+//! | wait for one job | [`JobRef::wait_until_finished`](crate::JobRef::wait_until_finished) |
+//! | follow a worker of the same process | [`WorkerEvents`](crate::worker::WorkerEvents) |
+//!
+//! Both listeners hand out [`Delivery`]s: a [`QueueEvent`], or that some were missed.
 
 mod buffer;
 mod builder;

@@ -12,6 +12,19 @@ use crate::wire::json;
 
 /// A job of a flow that was added, with its children.
 ///
+/// ```no_run
+/// use std::time::Duration;
+/// use oxmq::{FlowNode, FlowProducer, Job};
+///
+/// # async fn demo(flows: FlowProducer) -> oxmq::Result<()> {
+/// let report = FlowNode::new("reports", "assemble", 2026).child(FlowNode::new("parts", "render", "intro.md"));
+/// let added = flows.add(report).await?;
+/// added.check()?; // whether a job below the root was refused
+/// let root: Job<u32, u64> = added.job()?;
+/// println!("{} bytes", root.wait_until_finished(Duration::from_secs(60)).await?);
+/// # Ok(()) }
+/// ```
+///
 /// BullMQ: `JobNode`.
 #[doc(alias = "JobNode")]
 pub struct AddedNode {

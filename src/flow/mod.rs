@@ -1,4 +1,10 @@
 //! Flows: trees of jobs in which a parent runs when its children are done.
+//!
+//! [`FlowNode`]s make a tree, a [`FlowProducer`] adds it, and [`AddedNode`] tells what became of each job; a root that is of
+//! a kind is added by [`FlowProducer::push`]. The parent reads the results of its children by
+//! [`get_children_values`](crate::JobRef::get_children_values), and a running job adds more of them by
+//! [`add_children`](crate::Job::add_children). [`GetFlow`] reads a tree, and [`WaitsFor`] tells why a parent waits. What a
+//! failed child does to its parent: [`OnChildFailure`](crate::options::OnChildFailure).
 
 mod added;
 mod children;

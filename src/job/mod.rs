@@ -1,4 +1,8 @@
 //! The typed job that processors receive and queues return.
+//!
+//! [`Job`] is a job that was read, with its data; [`JobRef`] is one by its id, to act on it without reading it first. Both
+//! pages have the methods by what you want to do. A processor that is told to stop learns why by [`CancelReason`];
+//! [`JobState`] says where a job is, [`JobStatus`] that together with the job, [`JobOutcome`] how it ended.
 
 mod attempt;
 pub(crate) mod cancel_watch;
@@ -85,7 +89,7 @@ use crate::wire::json;
 /// - **To change it**: [`cancel`](JobRef::cancel), [`retry`](JobRef::retry), [`promote`](JobRef::promote),
 ///   [`change_delay`](JobRef::change_delay), [`change_priority`](JobRef::change_priority), [`remove`](JobRef::remove).
 /// - **To end it by hand** ([`ManualWorker`](crate::ManualWorker)): [`move_to_completed`](Self::move_to_completed),
-///   [`move_to_failed`](Self::move_to_failed), [`extend_lock`](Self::extend_lock) and their kin.
+///   [`move_to_failed`](Self::move_to_failed), [`extend_lock`](Self::extend_lock) and the like.
 ///
 /// BullMQ: `Job`.
 pub struct Job<D = Value, R = Value> {

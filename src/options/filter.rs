@@ -17,9 +17,9 @@ const LONGEST: usize = 1024;
 ///
 /// let mails = JobFilter::failed().name("mail*").older_than(Duration::from_secs(3_600)).reason_contains("ECONNRESET");
 /// ```
+///
 /// A pattern describes a whole name or id; `*` stands for any text. Texts are compared byte for byte, those in the data
 /// with its stored JSON.
-/// the data as its JSON is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
 pub struct JobFilter {

@@ -1,4 +1,9 @@
 //! The options that callers may set, with their defaults and ranges.
+//!
+//! [`JobOptions`] has those of a job; [`Backoff`], [`Deduplication`], [`KeepJobs`], [`ParentRef`] and [`OnChildFailure`] are
+//! values of its setters. [`Retry`], [`FailedAttempt`] and [`Decides`] belong to retry policies, and [`JobFilter`] selects
+//! jobs. The options of a worker are on [`WorkerBuilder`](crate::worker::WorkerBuilder), those of a queue on
+//! [`QueueBuilder`](crate::queue::QueueBuilder), those of the connection on [`ConnectOptions`](crate::ConnectOptions).
 
 pub(crate) mod backoff;
 mod dedup;

@@ -1,5 +1,9 @@
 //! Summaries of all queues of a server: which queues exist, how many jobs wait and since when, how fast they are
 //! processed.
+//!
+//! [`Client::find_queues`](crate::Client::find_queues) finds the names of queues,
+//! [`Client::get_queue_overview`](crate::Client::get_queue_overview) returns a [`QueueOverview`] of one, and
+//! [`Client::get_all_workers`](crate::Client::get_all_workers) lists the workers of all.
 
 mod find;
 mod times;

@@ -72,6 +72,16 @@ impl<D, R> Partitioned<D, R> {
 ///
 /// Partitions that are added later are read from their first event on. For each partition the same applies to gaps and
 /// slow listeners as for [`QueueEvents`].
+///
+/// ```no_run
+/// # async fn demo(mails: oxmq::Partitioned<String, ()>) -> oxmq::Result<()> {
+/// let mut events = mails.events()?;
+/// events.ready().await?;
+/// while let Some(told) = events.recv().await {
+///     println!("partition {}: {:?}", told.partition, told.item);
+/// }
+/// # Ok(()) }
+/// ```
 #[must_use = "dropping it ends the listening"]
 pub struct PartitionedEvents {
     core: Arc<Core>,

@@ -203,6 +203,20 @@ impl All {
 /// It begins to work on new partitions when its handle learns of them; see
 /// [`PartitionedBuilder::refresh_interval`](super::PartitionedBuilder::refresh_interval). Dropping it closes it in the
 /// background, like a [`Worker`].
+///
+/// ```no_run
+/// # async fn demo(mails: oxmq::Partitioned<String, ()>) -> oxmq::Result<()> {
+/// # async fn send(job: oxmq::Job<String, ()>) -> Result<(), oxmq::Halt> { Ok(()) }
+/// let worker = mails.worker(send).concurrency(64).start()?;
+/// let mut events = worker.events();
+/// tokio::spawn(async move {
+///     while let Some(event) = events.recv().await {
+///         println!("partition {}: {:?}", event.partition, event.item);
+///     }
+/// });
+/// worker.run_until(async { _ = tokio::signal::ctrl_c().await }).await;
+/// # Ok(()) }
+/// ```
 #[must_use = "a worker that is dropped closes: keep it, and end it by `close` or `run_until`"]
 pub struct PartitionedWorker {
     all: Arc<All>,

@@ -246,6 +246,18 @@ impl<D> NewJob<D> {
 }
 
 /// The outcome of an add.
+///
+/// ```no_run
+/// # async fn demo(queue: oxmq::Queue<String, ()>) -> oxmq::Result<()> {
+/// use oxmq::queue::Added;
+///
+/// match queue.add("invoice", "42".into()).job_id("invoice-42").outcome().await? {
+///     (job, Added::Created) => println!("{} was added", job.id()),
+///     (job, Added::Existing) => println!("{} was there already", job.id()),
+///     (job, other) => println!("{} stands for it: {other:?}", job.id()),
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 #[serde(tag = "outcome", rename_all = "camelCase")]
 #[non_exhaustive]

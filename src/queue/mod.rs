@@ -1,4 +1,12 @@
 //! The queue: the handle of producers and tools.
+//!
+//! Begin with [`Queue`], whose page has its methods by what you want to do. The other types are what these methods take and
+//! return:
+//!
+//! - **Adding**: [`Add`] and [`AddBulk`] are adds to be awaited; [`NewJob`] is a job of a bulk add, and [`Added`] tells what
+//!   became of it. [`UpsertJobScheduler`] makes jobs that repeat, which [`JobScheduler`] describes.
+//! - **Reading**: [`JobCounts`], [`Order`], [`QueueMeta`], [`Metrics`], [`ClientInfo`] for a worker that is connected.
+//! - **Many jobs by a filter**: [`Jobs`], read in pages ([`JobsPage`]), or changed step by step ([`BulkRun`], [`BulkReport`]).
 
 mod builder;
 mod directory;

@@ -1,4 +1,9 @@
-//! Job schedulers: their stored form, when their jobs run next, and with which options.
+//! Job schedulers: how a job repeats, and when it runs next.
+//!
+//! A [`Repeat`] is an interval or a cron pattern. [`Queue::upsert_job_scheduler`](crate::Queue::upsert_job_scheduler) stores
+//! it under an id, with the job to run; upserting it again at each start of the program changes it, and adds nothing
+//! twice. Any worker of the queue makes the next run. [`Repeat::next_runs`] computes runs without a server, and
+//! [`Overlap`] says what happens to one that is due while the last one still runs.
 
 #[cfg(feature = "cron")]
 pub(crate) mod cron;

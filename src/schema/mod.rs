@@ -1,4 +1,6 @@
-//! Describes the kinds of jobs of a program for producers in other languages.
+//! Describes the kinds of jobs of a program for producers in other languages. Feature `schema`.
+//!
+//! [`JobKinds`] writes TypeScript types and JSON Schema of all kinds that it was given.
 
 mod typescript;
 

@@ -46,9 +46,10 @@ pub struct Drained {
 
 impl TestQueue {
     /// Runs the jobs of this queue, one at a time and in order, until none is left that may run, and moves the clock to
-    /// when delayed jobs and retries are due. Jobs of other queues do not run: see [`beside`](Self::beside) for flows. Attempts, backoffs, schedulers and children are handled as by a worker, and so are panics
-    /// and the `timeout` of a job, which is real time and
-    /// cancels the attempt.
+    /// when delayed jobs and retries are due. Jobs of other queues do not run: see [`beside`](Self::beside) for flows.
+    ///
+    /// Attempts, backoffs, schedulers and children are handled as by a worker, and so are panics and the `timeout` of a
+    /// job, which is real time and cancels the attempt.
     ///
     /// A scheduler always has another run, so this would not end: use [`drain_for`](Self::drain_for).
     ///

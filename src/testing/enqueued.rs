@@ -14,6 +14,19 @@ use crate::state::{JobState, Order};
 use crate::wire::JsonText;
 
 /// A job that is expected in a [`TestQueue`]. Only what is set is compared.
+///
+/// ```no_run
+/// use std::time::Duration;
+/// use oxmq::testing::{Expected, TestQueue};
+///
+/// # async fn test() {
+/// let queue = TestQueue::new("mails").await;
+/// queue.add("welcome", "ada@example.org".into()).delay(Duration::from_secs(60)).await.unwrap();
+/// queue.add("digest", "all".into()).priority(3).await.unwrap();
+/// let welcome = Expected::job("welcome", "ada@example.org").delay(Duration::from_secs(60));
+/// queue.assert_enqueued([welcome, Expected::any("digest").priority(3)]).await;
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct Expected {

@@ -24,6 +24,20 @@ use crate::worker::Processor;
 use crate::worker::stopping::is_handed_back;
 
 /// A job for [`perform`].
+///
+/// ```
+/// use oxmq::testing::{TestJob, perform};
+/// use oxmq::{Halt, Job};
+///
+/// async fn greet(job: Job<String, String>) -> Result<String, Halt> {
+///     Ok(format!("hello, {}, attempt {}", job.data(), job.attempts_made() + 1))
+/// }
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// let performed = perform(greet, TestJob::new("greet", "Ada").attempts_made(2)).await;
+/// assert_eq!(performed.value::<String>(), "hello, Ada, attempt 3");
+/// # });
+/// ```
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct TestJob {

@@ -13,7 +13,7 @@ use crate::error::{Error, FailureKind, Reason, WithCauses};
 use crate::sync::Lock;
 use crate::wire::{EventId, JsonText};
 
-/// An event in a worker. BullMQ: the events of the class `Worker`.
+/// An event in a worker, as [`WorkerEvents`] hands it out. BullMQ: the events of the class `Worker`.
 ///
 /// As JSON it has its name in `event`, errors as text and durations in milliseconds.
 #[derive(Debug, Clone, serde::Serialize)]
@@ -157,8 +157,8 @@ impl WorkerEvent {
 
 /// Receives a worker's events as they happen; also a [`Stream`].
 ///
-/// The buffer is limited by the worker's `event_buffer` and to 64 MiB of results and reasons, and grows only as it fills. A listener that is too slow misses
-/// the oldest events; a [`WorkerEvent::Lagged`] in their place says how many, as
+/// The buffer is limited by the worker's `event_buffer` and to 64 MiB of results and reasons, and grows only as it fills. A
+/// listener that is too slow misses the oldest events; a [`WorkerEvent::Lagged`] in their place says how many, as
 /// [`Delivery::Lagged`](crate::events::Delivery::Lagged) does for the events of a queue.
 ///
 /// ```no_run

@@ -1,4 +1,15 @@
 //! Processing jobs.
+//!
+//! In the order in which a program needs them:
+//!
+//! 1. A [`Processor`] is an async function from a [`Job`](crate::Job) to a result. After the job it may ask for the shared
+//!    [`State`], or for whatever implements [`FromJob`]. It ends an attempt otherwise by a [`Halt`](crate::Halt).
+//! 2. A [`Router`] has a processor for each name or kind of job, and provides the state.
+//! 3. [`Client::worker`](crate::Client::worker) returns a [`WorkerBuilder`], which has all options; it starts a [`Worker`].
+//! 4. [`Worker::run_until`] runs until a signal, closes, and returns a [`Report`].
+//! 5. [`WorkerEvents`] tells what happens meanwhile, [`Health`] is for probes, and [`layer`]s run around each attempt.
+//!
+//! A program with a loop of its own fetches jobs by hand with a [`ManualWorker`].
 
 mod attempt_error;
 mod builder;
@@ -310,7 +321,7 @@ impl ClosingFigures<'_> {
 ///     Ok(())
 /// }
 ///
-/// // `client.worker` answers a `WorkerBuilder`, where its options are.
+/// // `client.worker` returns a `WorkerBuilder`, which has the options.
 /// let worker = client.worker("mails", send).concurrency(32).timeout(Duration::from_secs(30)).start()?;
 /// let report = worker.run_until(async { drop(tokio::signal::ctrl_c().await) }).await;
 /// println!("{} completed, {:?} handed back", report.counts.completed, report.handed_back);

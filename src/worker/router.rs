@@ -29,6 +29,7 @@ use crate::kind::OfKind;
 /// let worker = client.worker("mixed", Router::new().on("welcome", welcome).on("sum", sum));
 /// # }
 /// ```
+///
 /// `S` is the state that its processors take by [`State`](crate::State) and that was not provided yet. Only a
 /// `Router<()>` processes jobs: one whose state is missing does not compile as a processor.
 #[must_use]
