@@ -70,9 +70,9 @@ actions! {
     Remove = "remove",
     /// To cancel a job that is waiting or running.
     Cancel = "cancel",
-    /// To change the priority of a job.
+    /// To change the priority of jobs.
     ChangePriority = "change-priority",
-    /// To change when a delayed job is due.
+    /// To change when delayed jobs are due.
     ChangeDelay = "change-delay",
     /// To change the data of a job.
     ChangeData = "change-data",

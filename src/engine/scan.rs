@@ -208,8 +208,10 @@ impl Scan {
         let Some((Found { state, items }, seen)) = self.ask(engine, most, script::find_jobs).await? else {
             return Ok(None);
         };
-        self.advance(seen, 0);
-        let fresh = self.not_met(state, items, |(id, _)| id);
+        let mut fresh = self.not_met(state, items, |(id, _)| id);
+        let found = fresh.len();
+        fresh.retain(|(id, _)| !std::str::from_utf8(id).is_ok_and(|id| self.replaced.remove(id)));
+        self.advance(seen, (found - fresh.len()) as u64);
         let decoded = fresh.into_iter().map(|(id, pairs)| RawJob::from_pairs(id, pairs));
         let is_job =
             |job: &Result<RawJob, Undecodable>| !matches!(job, Err(ghost) if ghost.kind == UndecodableKind::Ghost);

@@ -15,7 +15,7 @@ use crate::telemetry;
 use crate::wire::job::RawJob;
 
 impl<D, R> Queue<D, R> {
-    pub(super) fn read_job(&self, raw: RawJob) -> Result<Job<D, R>>
+    pub(crate) fn read_job(&self, raw: RawJob) -> Result<Job<D, R>>
     where
         D: DeserializeOwned,
     {

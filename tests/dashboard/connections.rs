@@ -1,11 +1,14 @@
 //! How many connections to Redis open pages cost.
 
+use std::time::Duration;
+
 use oxmq::Client;
 use oxmq::dashboard::Dashboard;
 use serde_json::{Value, json};
 
 use super::site::Site;
 use crate::common::eventually::eventually;
+use crate::common::fixture::Fixture;
 use crate::common::server::{RedisServer, connect};
 
 /// The connections of clients to this server, but for the one that asks.
@@ -39,4 +42,16 @@ async fn all_open_lists_of_events_share_one_connection() {
     assert_eq!(connections(&server).await, before + 1);
     drop(open);
     eventually("it is closed after the last of them", || async { connections(&server).await == before }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_ends_by_itself_and_the_browser_opens_it_anew() {
+    let fixture = Fixture::new().await;
+    let short = Dashboard::new(fixture.client.clone()).stream_life(Duration::from_millis(30));
+    let site = Site::with(short).await;
+    for path in ["/queue/q/events/live", "/live?of=queue&queue=q", "/live?of=queues", "/live?of=doctor"] {
+        let _first = site.stream(path).await.ended().await;
+        let told = site.stream(path).await.ended().await;
+        assert!(told.is_empty() || told.contains("retry:"), "{path}: {told}");
+    }
 }

@@ -5,6 +5,7 @@ mod actions;
 mod board;
 mod browser;
 mod bull_board;
+mod changes;
 mod chrome;
 mod connections;
 mod doctor;

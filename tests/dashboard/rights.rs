@@ -87,7 +87,7 @@ const FORMS: &[(&str, &str)] = &[
     ("/doctor", "mend examine"),
     ("/work/{id}", ""),
     ("/queue/{queue}", "pause resume limit drain obliterate"),
-    ("/queue/{queue}/jobs", "retry promote cancel remove clean"),
+    ("/queue/{queue}/jobs", "retry promote cancel remove clean change-priority change-delay"),
     ("/queue/{queue}/add", "add"),
     ("/queue/{queue}/job/{id}", "retry promote remove cancel change-priority change-delay change-data remove-children"),
     ("/queue/{queue}/schedulers", "run-scheduler change-scheduler remove-scheduler"),
@@ -363,11 +363,15 @@ const DEEDS: &[Form<'_>] = &[
     ("/queue/QUEUE/job/wait-TAG", &[("do", "change-priority"), ("priority", "3")]),
     ("/queue/QUEUE/job/wait-TAG", &[("do", "change-data"), ("data", "7")]),
     ("/queue/QUEUE/job/wait-TAG", &[("do", "cancel"), ("reason", "no")]),
+    ("/queue/QUEUE/jobs", &[("do", "change-priority"), ("state", "waiting"), ("id", "wait-TAG"), ("priority", "4")]),
+    ("/queue/QUEUE/jobs", &[("do", "change-priority"), ("state", "prioritized"), ("all", "1"), ("priority", "5")]),
     ("/queue/QUEUE/jobs", &[("do", "retry"), ("state", "completed"), ("id", "completed-TAG")]),
     ("/queue/QUEUE/jobs", &[("do", "remove"), ("state", "waiting"), ("id", "completed-TAG")]),
     ("/queue/QUEUE/job/prioritized-TAG", &[("do", "remove")]),
     ("/queue/QUEUE/job/waiting-children-TAG", &[("do", "remove-children")]),
     ("/queue/QUEUE/add", &[("do", "add"), ("name", "new"), ("data", "1"), ("delay", "1h"), ("id", "new-TAG")]),
+    ("/queue/QUEUE/jobs", &[("do", "change-delay"), ("state", "delayed"), ("id", "new-TAG"), ("delay", "2h")]),
+    ("/queue/QUEUE/jobs", &[("do", "change-delay"), ("state", "delayed"), ("all", "1"), ("delay", "3h")]),
     ("/queue/QUEUE/jobs", &[("do", "promote"), ("state", "delayed"), ("id", "new-TAG")]),
     ("/queue/QUEUE/schedulers", &[("do", "change-scheduler"), ("id", "s-TAG"), ("every", "1h")]),
     ("/queue/QUEUE/schedulers", &[("do", "remove-scheduler"), ("id", "s-TAG")]),
@@ -537,18 +541,6 @@ async fn streams_end_when_their_right_does() {
     house.comes(Sees::None, May::Nothing);
     house.fixture.queue.add("secret-name", json!({})).await.unwrap();
     assert!(!stream.ended().await.contains("secret-name"));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_stream_ends_by_itself_and_the_browser_opens_it_anew() {
-    let fixture = Fixture::new().await;
-    let short = Dashboard::new(fixture.client.clone()).stream_life(Duration::from_millis(30));
-    let site = Site::with(short).await;
-    for path in ["/queue/q/events/live", "/live?of=queue&queue=q", "/live?of=queues", "/live?of=doctor"] {
-        let _first = site.stream(path).await.ended().await;
-        let told = site.stream(path).await.ended().await;
-        assert!(told.is_empty() || told.contains("retry:"), "{path}: {told}");
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

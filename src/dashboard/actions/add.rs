@@ -5,7 +5,7 @@ use axum::response::Response;
 
 use serde_json::value::RawValue;
 
-use super::submitted::{Fields, answer, delay, json, params, permitted, told};
+use super::submitted::{Fields, answer, due, json, params, permitted, told};
 use crate::dashboard::access::Action;
 use crate::dashboard::app::AnyQueue;
 use crate::dashboard::request::links::unsegment;
@@ -62,7 +62,7 @@ async fn added(visit: &Visit, name: &str, params: &Params) -> Result<(String, St
         options = options.job_id(id);
     }
     if let Some(text) = given(params, "delay") {
-        options = options.delay(delay(text, visit.app.now())?);
+        options = options.delay(due(text)?.delay(visit.app.now()));
     }
     for (field, set) in [("priority", JobOptions::priority as fn(_, _) -> _), ("attempts", JobOptions::attempts)] {
         if let Some(number) = given(params, field) {

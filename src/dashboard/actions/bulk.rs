@@ -5,7 +5,9 @@ use std::sync::atomic::Ordering;
 
 use axum::response::Response;
 
+use super::deed::Deed;
 use super::each::each;
+use super::submitted::Due;
 use crate::dashboard::access::Action;
 use crate::dashboard::app::AnyQueue;
 use crate::dashboard::background::works::Work;
@@ -17,24 +19,37 @@ use crate::dashboard::request::visit::{Params, Visit};
 use crate::error::{Error, Result as Answer, WithCauses};
 use crate::state::JobState;
 
-/// How many jobs one step reads if their data has to be looked at here.
-const STEP: u32 = 100;
+/// How many jobs one step reads if each has to be looked at here.
+const STEP: u64 = 100;
+
+/// What is done to the failed jobs of several queues.
+const RETRY: Deed = Deed::Plain(Action::Retry);
 
 /// After how many failed steps in a row it ends.
 const PATIENCE: u32 = 5;
 
 /// Starts a work, and redirects to the page with its progress.
-pub(super) async fn begin(visit: Visit, queue: &AnyQueue, action: Action, filter: Filter) -> Result<Response, Problem> {
-    check(action, &filter)?;
+pub(super) async fn begin(
+    visit: Visit,
+    queue: &AnyQueue,
+    action: Action,
+    deed: Deed,
+    filter: Filter,
+) -> Result<Response, Problem> {
+    if !deed.fits(filter.state) {
+        return Err(Problem::no_form(format!("This action is not possible for {}.", filter.words())));
+    }
     let total = queue.jobs(filter.search()).count_candidates().await?;
     let back = format!("{}?{}", visit.links.queue(queue.name()), filter.query());
-    let work = Arc::new(Work::new(vec![queue.name().to_owned()], action, filter.words(), back, total));
+    let (target, queues) = (filter.words(), vec![queue.name().to_owned()]);
+    let title = deed.title(&target, visit.app.now());
+    let work = Arc::new(Work::new(queues, action, target, title, back, total));
     let Some(id) = visit.app.works.keep(&work) else { return Err(Problem::busy()) };
     let to = visit.links.to(&format!("/work/{id}"));
     let answer = see(&visit.links, &to, "It has begun.");
     let (queue, ending) = (queue.clone(), Ending(Arc::clone(&work)));
     tokio::spawn(async move {
-        let end = run(&visit, &queue, &filter, &ending.0).await;
+        let end = run(&visit, &queue, deed, &filter, &ending.0).await;
         let outcome = match &end {
             Ok(text) => text.clone(),
             Err(error) => WithCauses(error).to_string(),
@@ -50,7 +65,8 @@ pub(super) async fn begin(visit: Visit, queue: &AnyQueue, action: Action, filter
 /// `expected` is how many there are about. Redirects to the page with the progress.
 pub(super) fn begin_in_all(visit: Visit, names: Vec<String>, expected: u64) -> Result<Response, Problem> {
     let target = format!("all failed jobs of {}", many(names.len() as u64, "queue"));
-    let work = Arc::new(Work::new(names, Action::Retry, target, visit.links.home(), expected));
+    let title = RETRY.title(&target, visit.app.now());
+    let work = Arc::new(Work::new(names, Action::Retry, target, title, visit.links.home(), expected));
     let Some(id) = visit.app.works.keep(&work) else { return Err(Problem::busy()) };
     let answer = see(&visit.links, &visit.links.to(&format!("/work/{id}")), "It has begun.");
     let ending = Ending(Arc::clone(&work));
@@ -80,7 +96,7 @@ async fn one_of_all(visit: &Visit, name: &str, work: &Work) -> Result<(), String
     }
     let filter = Filter::of(&Params::new(), JobState::Failed);
     let end = match visit.app.queue(name) {
-        Ok(queue) => in_steps(&queue, &filter, work).await,
+        Ok(queue) => in_steps(visit, &queue, RETRY, &filter, work).await,
         Err(error) => Err(error),
     };
     let [now_done, now_left_out] = figures();
@@ -105,27 +121,22 @@ impl Drop for Ending {
     }
 }
 
-fn check(action: Action, filter: &Filter) -> Result<(), Problem> {
-    let fits = match action {
-        Action::Retry => filter.state.is_finished(),
-        Action::Promote => filter.state == JobState::Delayed,
-        Action::Cancel => !filter.state.is_finished(),
-        Action::Clean => true,
-        _ => false,
-    };
-    if fits { Ok(()) } else { Err(Problem::no_form(format!("This action is not possible for {}.", filter.words()))) }
-}
-
-async fn run(visit: &Visit, queue: &AnyQueue, filter: &Filter, work: &Work) -> Answer<String> {
-    if filter.has_text() {
-        one_by_one(visit, queue, filter, work).await?
+async fn run(visit: &Visit, queue: &AnyQueue, deed: Deed, filter: &Filter, work: &Work) -> Answer<String> {
+    // Until a moment it is shorter with each job.
+    if filter.has_text() || matches!(deed, Deed::Delay(Due::At(_))) {
+        one_by_one(visit, queue, deed, filter, work).await?;
     } else {
-        in_steps(queue, filter, work).await?
+        in_steps(visit, queue, deed, filter, work).await?;
     }
-    Ok(outcome(work))
+    Ok(match deed {
+        Deed::Priority { .. } | Deed::Delay(_) => {
+            format!("{} They have: {}.", outcome(work), deed.outcome(visit.app.now()))
+        }
+        Deed::Plain(_) => outcome(work),
+    })
 }
 
-/// Says in words what a work has done.
+/// Says in words to how many jobs it was done.
 fn outcome(work: &Work) -> String {
     let done = many(work.done.load(Ordering::Relaxed), "job");
     let left_out = work.left_out.load(Ordering::Relaxed);
@@ -139,13 +150,15 @@ fn outcome(work: &Work) -> String {
 }
 
 /// Acts through the queue, with many jobs per call.
-async fn in_steps(queue: &AnyQueue, filter: &Filter, work: &Work) -> Answer<()> {
+async fn in_steps(visit: &Visit, queue: &AnyQueue, deed: Deed, filter: &Filter, work: &Work) -> Answer<()> {
     let jobs = queue.jobs(filter.search());
-    let action = match work.action {
-        Action::Retry => jobs.retry(),
-        Action::Promote => jobs.promote(),
-        Action::Cancel => jobs.cancel(""),
-        _ => jobs.remove(),
+    let action = match deed {
+        Deed::Priority { priority, .. } => jobs.change_priority(priority),
+        Deed::Delay(due) => jobs.change_delay(due.delay(visit.app.now())),
+        Deed::Plain(Action::Retry) => jobs.retry(),
+        Deed::Plain(Action::Promote) => jobs.promote(),
+        Deed::Plain(Action::Cancel) => jobs.cancel(""),
+        Deed::Plain(_) => jobs.remove(),
     };
     let (mut run, mut broken) = (action.start()?, 0);
     // A work may have acted on another queue before.
@@ -167,33 +180,29 @@ async fn in_steps(queue: &AnyQueue, filter: &Filter, work: &Work) -> Answer<()> 
     Ok(())
 }
 
-/// Searches the data of jobs here, one by one: a search must not find what is redacted.
-async fn one_by_one(visit: &Visit, queue: &AnyQueue, filter: &Filter, work: &Work) -> Answer<()> {
-    let (mut cursor, mut broken) = (None, 0);
+/// Looks at jobs here, one by one: a search of their data must not find what is redacted.
+async fn one_by_one(visit: &Visit, queue: &AnyQueue, deed: Deed, filter: &Filter, work: &Work) -> Answer<()> {
+    let (mut scan, mut broken) = (queue.engine().scan(filter.search(), None, None)?, 0);
     while !work.is_stopping() {
-        let mut search = queue.jobs(filter.search());
-        if let Some(cursor) = &cursor {
-            search = search.resume(crate::engine::JobsCursor::clone(cursor));
-        }
-        let page = match search.page(STEP).await {
-            Ok(page) => page,
+        let found = match scan.jobs_step(queue.engine(), STEP).await {
+            Ok(Some(found)) => found,
+            Ok(None) => break,
             Err(error) => {
                 patience(&mut broken, error)?;
                 continue;
             }
         };
         broken = 0;
-        let shown = page.jobs.iter().flatten().filter(|job| filter.shows(visit, job));
-        let ids: Vec<&str> = shown.map(|job| job.id()).collect();
-        for answer in each(visit, queue, &ids, work.action).await {
+        let jobs: Vec<_> = found.items.into_iter().filter_map(|job| queue.read_job(job.ok()?).ok()).collect();
+        let ids: Vec<&str> = jobs.iter().filter(|job| filter.shows(visit, job)).map(|job| job.id()).collect();
+        for (id, answer) in ids.iter().zip(each(visit, queue, &ids, deed).await) {
             let figure = if answer.is_ok() { &work.done } else { &work.left_out };
             figure.fetch_add(1, Ordering::Relaxed);
+            if answer.is_ok() && deed.replaces() {
+                scan.was_replaced(id);
+            }
         }
-        work.looked_at.store(page.looked_at, Ordering::Relaxed);
-        cursor = page.next;
-        if cursor.is_none() {
-            break;
-        }
+        work.looked_at.store(scan.cursor().looked_at(), Ordering::Relaxed);
     }
     Ok(())
 }

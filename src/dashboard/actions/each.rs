@@ -1,9 +1,13 @@
-//! Actions that need only the job, on one job or on each of several.
+//! What is done to one job, or to each of several.
+
+use std::time::Duration;
 
 use futures::StreamExt;
 
+use super::deed::Deed;
 use crate::dashboard::access::Action;
 use crate::dashboard::app::AnyQueue;
+use crate::dashboard::format::moment;
 use crate::dashboard::request::problem::Problem;
 use crate::dashboard::request::visit::Visit;
 use crate::error::{Error, Reason};
@@ -14,19 +18,49 @@ use crate::state::JobState;
 pub(super) const AT_ONCE: usize = 16;
 
 /// Does the same with each of several jobs.
-pub(super) async fn each(
-    visit: &Visit,
-    queue: &AnyQueue,
-    ids: &[&str],
-    action: Action,
-) -> Vec<Result<String, Problem>> {
-    let calls: Vec<_> = ids.iter().map(|id| on_chosen(visit, queue, id, action)).collect();
+pub(super) async fn each(visit: &Visit, queue: &AnyQueue, ids: &[&str], deed: Deed) -> Vec<Result<String, Problem>> {
+    let calls: Vec<_> = ids.iter().map(|id| on_chosen(visit, queue, id, deed)).collect();
     futures::stream::iter(calls).buffered(AT_ONCE).collect().await
 }
 
-async fn on_chosen(visit: &Visit, queue: &AnyQueue, id: &str, action: Action) -> Result<String, Problem> {
+async fn on_chosen(visit: &Visit, queue: &AnyQueue, id: &str, deed: Deed) -> Result<String, Problem> {
     let state = queue.engine().look_up_state(id).await?;
-    simply(visit, queue, id, state, action).await
+    on_one(visit, queue, id, state, deed).await
+}
+
+/// Does it to a job, which was seen in this state.
+pub(super) async fn on_one(
+    visit: &Visit,
+    queue: &AnyQueue,
+    id: &str,
+    state: JobState,
+    deed: Deed,
+) -> Result<String, Problem> {
+    match deed {
+        Deed::Priority { priority, is_first } => change_priority(queue, id, state, priority, is_first).await,
+        Deed::Delay(due) => change_delay(queue, id, due.delay(visit.app.now())).await,
+        Deed::Plain(action) => simply(visit, queue, id, state, action).await,
+    }
+}
+
+async fn change_priority(
+    queue: &AnyQueue,
+    id: &str,
+    state: JobState,
+    priority: u32,
+    is_first: bool,
+) -> Result<String, Problem> {
+    // A finished job would only note it.
+    if state.is_finished() {
+        return Err(Error::refused("change_priority", id, Reason::NotInState).into());
+    }
+    queue.engine().change_priority(id, priority, is_first).await?;
+    Ok(format!("Job {id} has the priority {priority}."))
+}
+
+async fn change_delay(queue: &AnyQueue, id: &str, delay: Duration) -> Result<String, Problem> {
+    queue.job(id).change_delay(delay).await?;
+    Ok(format!("Job {id} is due in {}.", moment::span(delay)))
 }
 
 /// Carries out actions that need only the job.

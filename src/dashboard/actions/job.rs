@@ -4,11 +4,11 @@ use axum::extract::{Form, Path};
 use axum::response::Response;
 
 use super::children::remove_children;
-use super::each::{cancel, simply};
-use super::submitted::{Fields, answer, delay, json, list, params, permitted, told};
+use super::deed::Deed;
+use super::each::{cancel, on_one};
+use super::submitted::{Fields, answer, json, list, params, permitted, told};
 use crate::dashboard::access::Action;
 use crate::dashboard::app::AnyQueue;
-use crate::dashboard::format::moment;
 use crate::dashboard::request::links::unsegment;
 use crate::dashboard::request::problem::Problem;
 use crate::dashboard::request::visit::{Params, Visit, given};
@@ -59,29 +59,16 @@ async fn on_job(
     action: Action,
     params: &Params,
 ) -> Result<(String, JobState), Problem> {
-    let job = queue.job(id);
     let state = queue.engine().look_up_state(id).await?;
     if state == JobState::Unknown && action != Action::Remove {
         return Err(Problem::no_job(id));
     }
     let text = match action {
-        Action::Retry | Action::Promote | Action::Remove => simply(visit, queue, id, state, action).await?,
+        Action::Retry | Action::Promote | Action::Remove | Action::ChangeDelay | Action::ChangePriority => {
+            let deed = Deed::read(action, params, visit.app.now())?;
+            on_one(visit, queue, id, state, deed).await?
+        }
         Action::Cancel => cancel(queue, id, given(params, "reason").unwrap_or_default()).await?,
-        Action::ChangeDelay => {
-            let delay = delay(given(params, "delay").unwrap_or_default(), visit.app.now())?;
-            job.change_delay(delay).await?;
-            format!("Job {id} is due in {}.", moment::span(delay))
-        }
-        Action::ChangePriority => {
-            let priority = given(params, "priority").and_then(|text| text.parse().ok());
-            let priority: u32 = priority.ok_or_else(|| Problem::no_form("The priority must be a number."))?;
-            if given(params, "lifo").is_some() {
-                job.change_priority_lifo(priority).await?;
-            } else {
-                job.change_priority(priority).await?;
-            }
-            format!("Job {id} has the priority {priority}.")
-        }
         Action::ChangeData => {
             let data = json(params.get("data"))?;
             queue.engine().update_data(id, data.get()).await?;

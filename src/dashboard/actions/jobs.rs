@@ -4,6 +4,7 @@ use axum::extract::{Form, Path};
 use axum::response::Response;
 
 use super::bulk;
+use super::deed::Deed;
 use super::each::each;
 use super::submitted::{Fields, answer, list, params, permitted, told};
 use crate::dashboard::access::Action;
@@ -12,15 +13,17 @@ use crate::dashboard::format::moment::many;
 use crate::dashboard::request::filter::Filter;
 use crate::dashboard::request::links::unsegment;
 use crate::dashboard::request::problem::Problem;
-use crate::dashboard::request::visit::{Visit, given};
+use crate::dashboard::request::visit::{Params, Visit, given};
 use crate::state::JobState;
 
 /// How many chosen jobs are changed while the browser waits.
 pub(super) const MOST_CHOSEN: usize = 1_000;
 
 /// The actions of these forms; they can do nothing else.
-const ON_CHOSEN: &[Action] = &[Action::Retry, Action::Promote, Action::Cancel, Action::Remove];
-const ON_ALL_OF_A_FILTER: &[Action] = &[Action::Retry, Action::Promote, Action::Cancel, Action::Clean];
+const ON_CHOSEN: &[Action] =
+    &[Action::Retry, Action::Promote, Action::Cancel, Action::Remove, Action::ChangePriority, Action::ChangeDelay];
+const ON_ALL_OF_A_FILTER: &[Action] =
+    &[Action::Retry, Action::Promote, Action::Cancel, Action::Clean, Action::ChangePriority, Action::ChangeDelay];
 
 /// Acts on chosen jobs, or on all that match a filter.
 pub(in crate::dashboard) async fn submit(
@@ -43,33 +46,35 @@ async fn many_jobs(visit: &Visit, name: &str, fields: &Fields) -> Result<Respons
     let action = permitted(visit, name, &params, &target, these)?;
     let queue = visit.queue(name)?;
     if is_all {
-        return bulk::begin(visit.clone(), &queue, action, filter).await;
+        let deed = Deed::read(action, &params, visit.app.now())?;
+        return bulk::begin(visit.clone(), &queue, action, deed, filter).await;
     }
-    let done = chosen(visit, &queue, &ids, action).await;
+    let done = chosen(visit, &queue, &ids, action, &params).await;
     told(visit, name, action, &target, done, &list(visit, name, &params, state)).await
 }
 
-async fn chosen(visit: &Visit, queue: &AnyQueue, ids: &[&str], action: Action) -> Result<String, Problem> {
+async fn chosen(
+    visit: &Visit,
+    queue: &AnyQueue,
+    ids: &[&str],
+    action: Action,
+    params: &Params,
+) -> Result<String, Problem> {
+    let deed = Deed::read(action, params, visit.app.now())?;
     if ids.is_empty() {
         return Err(Problem::no_form("No job was chosen: tick some in front of their names."));
     }
     if ids.len() > MOST_CHOSEN {
         return Err(Problem::no_form("Too many jobs were chosen: take all that match a filter."));
     }
-    let mut answers = each(visit, queue, ids, action).await;
+    let mut answers = each(visit, queue, ids, deed).await;
     let done = answers.iter().filter(|answer| answer.is_ok()).count();
     if done == 0
         && let Some(Err(problem)) = answers.pop()
     {
         return Err(problem);
     }
-    let verb = match action {
-        Action::Retry => "run again",
-        Action::Promote => "run now",
-        Action::Cancel => "cancelled",
-        _ => "removed",
-    };
-    let mut text = format!("{}: {verb}.", many(done as u64, "job"));
+    let mut text = format!("{}: {}.", many(done as u64, "job"), deed.outcome(visit.app.now()));
     if let Some(problem) = answers.iter().find_map(|answer| answer.as_ref().err()) {
         text += &format!(" {} not: {}", answers.len() - done, visit.problem(queue.name(), problem.outcome()));
     }

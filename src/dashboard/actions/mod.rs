@@ -5,6 +5,7 @@ pub(super) mod add;
 pub(super) mod all_queues;
 mod bulk;
 mod children;
+mod deed;
 mod each;
 pub(super) mod examine;
 pub(super) mod job;

@@ -81,11 +81,30 @@ pub(super) fn answer(visit: &Visit, done: Result<Response, Problem>) -> Response
     done.unwrap_or_else(|problem| visit.answer(Err(problem)))
 }
 
-/// Reads a delay: how long, or until when. A moment in the past is no delay.
-pub(super) fn delay(text: &str, now: SystemTime) -> Result<Duration, Problem> {
-    let until = || moment::read(text).map(|due| due.duration_since(now).unwrap_or_default());
+/// When a job is due.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Due {
+    /// So long after it is asked for.
+    After(Duration),
+    /// At this moment.
+    At(SystemTime),
+}
+
+impl Due {
+    /// Returns how long that is from now. A moment in the past is no delay.
+    pub(super) fn delay(self, now: SystemTime) -> Duration {
+        match self {
+            Self::After(delay) => delay,
+            Self::At(due) => due.duration_since(now).unwrap_or_default(),
+        }
+    }
+}
+
+/// Reads a delay: how long, or until when.
+pub(super) fn due(text: &str) -> Result<Due, Problem> {
     let wrong = "Write the delay as 90s, 15 min, 2h or 3d, or the moment in UTC as 2030-12-31 18:00.";
-    span(text).or_else(until).ok_or_else(|| Problem::no_form(wrong))
+    let due = span(text).map(Due::After).or_else(|| moment::read(text).map(Due::At));
+    due.ok_or_else(|| Problem::no_form(wrong))
 }
 
 /// Returns the JSON of a field.

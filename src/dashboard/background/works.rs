@@ -21,6 +21,8 @@ pub(in crate::dashboard) struct Work {
     pub(in crate::dashboard) action: Action,
     /// The jobs, in words.
     pub(in crate::dashboard) target: String,
+    /// What is done to them, in words.
+    pub(in crate::dashboard) title: String,
     /// The page to go back to.
     pub(in crate::dashboard) back: String,
     /// How many jobs are looked at in all.
@@ -38,6 +40,7 @@ impl Work {
         queues: Vec<String>,
         action: Action,
         target: String,
+        title: String,
         back: String,
         total: u64,
     ) -> Self {
@@ -45,6 +48,7 @@ impl Work {
             queues,
             action,
             target,
+            title,
             back,
             total,
             looked_at: AtomicU64::new(0),

@@ -1,6 +1,7 @@
 //! The pages, a file for each.
 
 pub(super) mod add;
+mod choices;
 pub(super) mod doctor;
 pub(super) mod events;
 mod figures;

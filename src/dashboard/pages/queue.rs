@@ -7,9 +7,10 @@ use axum::extract::{Path, Query};
 use axum::response::Response;
 use maud::{Markup, html};
 
+use super::choices::{self, Choices};
 use super::figures::{self, History};
 use super::layout::{Page, Tab};
-use super::{STATES, asking, crumbs};
+use super::{STATES, crumbs};
 use crate::dashboard::access::Action;
 use crate::dashboard::actions::reschedule::spelled;
 use crate::dashboard::app::{AnyJob, AnyQueue};
@@ -282,25 +283,6 @@ fn filter_form(visit: &Visit, name: &str, filter: &Filter, params: &Params) -> M
     }
 }
 
-/// Returns what can be done to jobs of a state, all of them or chosen ones.
-fn offered(visit: &Visit, queue: &str, state: JobState, removal: Action) -> Vec<(Action, &'static str)> {
-    let mut offered = Vec::new();
-    if state.is_finished() {
-        offered.push((Action::Retry, "Retry"));
-    }
-    if state == JobState::Delayed {
-        offered.push((Action::Promote, "Promote"));
-    }
-    if !state.is_finished() {
-        offered.push((Action::Cancel, "Cancel"));
-    }
-    if state != JobState::Active {
-        offered.push((removal, "Remove"));
-    }
-    offered.retain(|(action, _)| visit.may(queue, *action));
-    offered
-}
-
 #[expect(clippy::too_many_arguments, reason = "all of it is what was read for this table")]
 fn jobs(
     visit: &Visit,
@@ -313,7 +295,7 @@ fn jobs(
     now: SystemTime,
 ) -> Markup {
     let state = filter.state;
-    let actions = offered(visit, name, state, Action::Remove);
+    let choices = Choices::of(visit, name, state, Action::Remove);
     let total = survey.counts.get(state);
     html! {
         form #choice method="post" action=(visit.links.part(name, "jobs")) {
@@ -325,18 +307,18 @@ fn jobs(
                 @if found.jobs.is_empty() {
                     (no_jobs(filter, found, total, survey))
                 } @else {
-                    @if !actions.is_empty() { (choice_bar(&actions)) }
+                    @if !choices.is_empty() { (choices::chosen(&choices)) }
                     div.scroll {
                         table.rows.jobs {
                             thead { tr {
-                                @if !actions.is_empty() { th.check { input.js #all type="checkbox" aria-label="Select all jobs on this page"; } }
+                                @if !choices.is_empty() { th.check { input.js #all type="checkbox" aria-label="Select all jobs on this page"; } }
                                 th scope="col" { "Job" }
                                 th scope="col" { (what_column(state)) }
                                 th.num scope="col" { "Attempts" }
                                 th.num scope="col" { (when_column(state)) }
-                                @if !actions.is_empty() { th scope="col" { span.hidden { "Actions" } } }
+                                @if !choices.actions.is_empty() { th scope="col" { span.hidden { "Actions" } } }
                             } }
-                            tbody { @for (job, due) in found.jobs.iter().zip(due) { (job_row(visit, name, state, &actions, job, *due, now)) } }
+                            tbody { @for (job, due) in found.jobs.iter().zip(due) { (job_row(visit, name, state, &choices, job, *due, now)) } }
                         }
                     }
                 }
@@ -344,7 +326,7 @@ fn jobs(
             }
         }
         // Without matching jobs there is nothing to do.
-        @if total > 0 && !(found.jobs.is_empty() && found.next.is_none() && found.previous.is_none()) { (all_of_them(visit, name, filter, total)) }
+        @if total > 0 && !(found.jobs.is_empty() && found.next.is_none() && found.previous.is_none()) { (choices::all_of_them(visit, name, filter, total)) }
     }
 }
 
@@ -367,21 +349,6 @@ fn when_column(state: JobState) -> &'static str {
     }
 }
 
-fn choice_bar(actions: &[(Action, &str)]) -> Markup {
-    html! {
-        div.choice {
-            span.chosen role="status" { "Chosen jobs" }
-            @for (action, label) in actions {
-                @if *action == Action::Remove {
-                    button.danger name="do" value=(action) data-confirm="Remove the chosen jobs?" { (label) }
-                } @else {
-                    button name="do" value=(action) { (label) }
-                }
-            }
-        }
-    }
-}
-
 /// Says why a job cannot be read, with a link to its page, which shows what is stored.
 pub(super) fn unreadable(visit: &Visit, queue: &str, error: &Error) -> Markup {
     let why = visit.problem(queue, &WithCauses(error).to_string());
@@ -395,7 +362,7 @@ fn job_row(
     visit: &Visit,
     queue: &str,
     state: JobState,
-    actions: &[(Action, &str)],
+    choices: &Choices,
     job: &Answer<AnyJob>,
     due: Option<SystemTime>,
     now: SystemTime,
@@ -409,7 +376,7 @@ fn job_row(
     let link = visit.links.job(queue, job.id());
     html! {
         tr {
-            @if !actions.is_empty() {
+            @if !choices.is_empty() {
                 td.check { input type="checkbox" name="id" value=(job.id()) aria-label={ "Select job " (job.id()) }; }
             }
             th scope="row" {
@@ -419,9 +386,9 @@ fn job_row(
             td.what { (what(visit, queue, state, job)) }
             td.num { (job.attempts_made()) span.faint { " / " (job.attempts().max(1)) } }
             td.num { (moment_of(state, job, due, now)) }
-            @if !actions.is_empty() {
+            @if !choices.actions.is_empty() {
                 td.buttons {
-                    @for (action, label) in actions {
+                    @for (action, label) in &choices.actions {
                         @if *action == Action::Remove {
                             button.quiet.danger name="do" value=(action) formaction=(link) data-confirm={ "Remove job " (job.id()) "?" } { (label) }
                         } @else {
@@ -461,7 +428,7 @@ pub(super) fn progress(visit: &Visit, job: &AnyJob) -> Markup {
     };
     let shown = visit.json(job.queue_name(), job.name(), Field::Progress, stored.get());
     match serde_json::from_str::<serde_json::Number>(&shown) {
-        Ok(percent) => html! { progress max="100" value=(percent) {} " " (percent) " %" },
+        Ok(percent) => html! { progress aria-label="Progress" max="100" value=(percent) {} " " (percent) " %" },
         Err(_) => html! { code { (short(&shown)) } },
     }
 }
@@ -528,36 +495,6 @@ fn pager(visit: &Visit, name: &str, filter: &Filter, found: &Found, total: u64) 
                 @if let Some(next) = &found.next {
                     a.button rel="next" href=(link(next)) { @if filter.is_plain() { "Next" } @else { "Look further" } }
                 }
-            }
-        }
-    }
-}
-
-/// Shows actions for all matching jobs, on this page or not.
-fn all_of_them(visit: &Visit, name: &str, filter: &Filter, total: u64) -> Markup {
-    let actions = offered(visit, name, filter.state, Action::Clean);
-    let question = if filter.is_plain() {
-        format!("This affects all {} {} jobs, not only those on this page.", count(total), filter.state)
-    } else {
-        format!(
-            "This affects all {}, not only those on this page. {} jobs will be checked.",
-            filter.words(),
-            count(total)
-        )
-    };
-    let which = if filter.is_plain() { "all".to_owned() } else { "all that match".to_owned() };
-    html! {
-        div.everything {
-            @for (action, label) in &actions {
-                (asking(&format!("{label} {which}…"), &question, html! {
-                    form method="post" action=(visit.links.part(name, "jobs")) {
-                        (visit.token.field())
-                        input type="hidden" name="state" value=(filter.state);
-                        @for (name, value) in filter.fields() { input type="hidden" name=(name) value=(value); }
-                        input type="hidden" name="all" value="1";
-                        button.danger[*action == Action::Clean] name="do" value=(action) { (label) " " (which) }
-                    }
-                }))
             }
         }
     }

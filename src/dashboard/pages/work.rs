@@ -24,9 +24,8 @@ fn build(visit: &Visit, id: &str, work: &Work) -> Page {
     let [looked_at, done, left_out] =
         [&work.looked_at, &work.done, &work.left_out].map(|figure| figure.load(Ordering::Relaxed));
     let end = work.end();
-    let verb = work.action.as_str();
     let body = html! {
-        div.head { h1 { (verb[..1].to_uppercase()) (verb[1..]) " " (work.target) } }
+        div.head { h1 { (work.title) } }
         section #work.box data-swap {
             @match &end {
                 None => p role="status" { @if work.is_stopping() { "Stopping …" } @else { "Running. You may close this page; the work goes on." } },
@@ -36,7 +35,7 @@ fn build(visit: &Visit, id: &str, work: &Work) -> Page {
                     pre.raw { (problem) }
                 }
             }
-            progress max=(work.total.max(1)) value=(if end.as_ref().is_some_and(Result::is_ok) { work.total.max(1) } else { looked_at.min(work.total) }) {}
+            progress aria-label="Progress" max=(work.total.max(1)) value=(if end.as_ref().is_some_and(Result::is_ok) { work.total.max(1) } else { looked_at.min(work.total) }) {}
             dl.pairs {
                 dt { "Done" } dd { (count(done)) }
                 dt { "Left out" } dd { (count(left_out)) }
@@ -50,5 +49,5 @@ fn build(visit: &Visit, id: &str, work: &Work) -> Page {
         }
     };
     let live = end.is_none().then(|| format!("of=work&work={id}"));
-    Page { title: format!("{verb} in {}", work.place()), tab: Tab::Queues, live, body }
+    Page { title: format!("{} in {}", work.action, work.place()), tab: Tab::Queues, live, body }
 }
