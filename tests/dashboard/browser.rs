@@ -123,22 +123,7 @@ const CUT_OFF: &str = r#"
 async fn nothing_is_cut_off_on_a_small_telephone() {
     let shop = Shop::open(|dashboard| dashboard).await;
     let chrome = Chrome::telephone().await;
-    let pages = [
-        "",
-        "/queue/mails?state=failed",
-        "/queue/mails/latest",
-        "/queue/mails/schedulers",
-        "/queue/mails/events",
-        "/queue/mails/add",
-        &format!("/queue/reports/job/{}", shop.report),
-        &format!("/queue/photos/job/{}", shop.running),
-        "/workers?queue=photos",
-        "/schedulers",
-        "/doctor",
-        "/server",
-        "/search?q=nothing",
-    ];
-    for path in pages {
+    for path in shop.pages() {
         chrome.go(&format!("{}{path}", shop.url)).await;
         assert_eq!(chrome.script(CUT_OFF).await, serde_json::json!([]), "{path}");
     }
@@ -198,13 +183,15 @@ async fn pictures() {
         chrome.picture("light-change").await;
         chrome.close().await;
     }
-    for (look, width, height, is_dark) in
-        [("light", 1280, 900, false), ("dark", 1280, 900, true), ("narrow", 500, 900, false)]
-    {
-        let chrome = Chrome::open(width, height, is_dark).await;
+    for look in ["light", "dark", "narrow"] {
+        let chrome = match look {
+            "narrow" => Chrome::telephone().await,
+            _ => Chrome::open(1280, 1140, look == "dark").await,
+        };
         for (name, path) in [
             ("overview", String::new()),
             ("queue", "/queue/mails?state=failed".to_owned()),
+            ("delayed", "/queue/photos?state=delayed".to_owned()),
             ("job", format!("/queue/mails/job/{failed}")),
             ("flow", format!("/queue/reports/job/{}", shop.report)),
             ("running", format!("/queue/photos/job/{}", shop.running)),

@@ -23,19 +23,25 @@ pub(super) struct Chrome {
 impl Chrome {
     /// Opens a window of this size, light or dark.
     pub(super) async fn open(width: u32, height: u32, is_dark: bool) -> Self {
-        Self::with(width, height, is_dark, json!({})).await
+        Self::with(width, height, is_dark, json!({}), "UTC").await
+    }
+
+    /// Opens a window of somebody who lives in this time zone.
+    pub(super) async fn in_zone(zone: &str) -> Self {
+        Self::with(1280, 900, false, json!({}), zone).await
     }
 
     /// Opens the screen of a small telephone: no window is that narrow.
     pub(super) async fn telephone() -> Self {
         let screen = json!({ "width": 360, "height": 760, "pixelRatio": 1.0 });
-        Self::with(500, 900, false, json!({ "mobileEmulation": { "deviceMetrics": screen } })).await
+        Self::with(500, 900, false, json!({ "mobileEmulation": { "deviceMetrics": screen } }), "UTC").await
     }
 
-    async fn with(width: u32, height: u32, is_dark: bool, mut options: Value) -> Self {
+    async fn with(width: u32, height: u32, is_dark: bool, mut options: Value, zone: &str) -> Self {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let driver = Command::new("chromedriver")
             .arg(format!("--port={port}"))
+            .env("TZ", zone)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .process_group(0)
@@ -113,6 +119,16 @@ impl Chrome {
     /// Runs a script in the page.
     pub(super) async fn script(&self, script: &str) -> Value {
         self.client.execute(script, Vec::new()).await.unwrap()
+    }
+
+    /// Presses keys, wherever the focus is.
+    pub(super) async fn press(&self, keys: &str) {
+        self.client.active_element().await.unwrap().send_keys(keys).await.unwrap();
+    }
+
+    /// Waits until a script answers true.
+    pub(super) async fn until(&self, script: &str) {
+        eventually_within(PATIENCE, script, || async { self.script(script).await == json!(true) }).await;
     }
 
     pub(super) async fn picture(&self, name: &str) {

@@ -14,6 +14,7 @@ mod lists;
 mod marked;
 mod on_cluster;
 mod pages;
+mod persons;
 mod rights;
 mod shop;
 mod site;

@@ -75,6 +75,36 @@ impl Shop {
         tokio::spawn(async move { axum::serve(listener, app).await });
         Self { fixture, url, running, report, _workers: workers, _node: node }
     }
+
+    /// Returns where each kind of page is.
+    pub(super) fn pages(&self) -> Vec<String> {
+        let lists =
+            ["failed", "completed", "active", "waiting", "delayed"].map(|state| format!("/queue/mails?state={state}"));
+        let others = [
+            "",
+            "/queue/payments?state=prioritized",
+            "/queue/photos?state=delayed",
+            "/queue/photos?state=active",
+            "/queue/search-index?state=waiting",
+            "/queue/reports?state=waiting-children",
+            "/queue/mails?state=failed&name=nothing",
+            "/queue/mails/latest",
+            "/queue/mails/schedulers",
+            "/queue/mails/events",
+            "/queue/mails/add",
+            "/queue/mails/job/1",
+            "/queue/mails/job/gone",
+            "/workers?queue=photos",
+            "/schedulers",
+            "/doctor",
+            "/server",
+            "/search?q=nothing",
+            "/search?q=mail",
+        ];
+        let jobs = [("reports", &self.report), ("photos", &self.running)];
+        let jobs = jobs.map(|(queue, id)| format!("/queue/{queue}/job/{id}"));
+        others.map(str::to_owned).into_iter().chain(lists).chain(jobs).collect()
+    }
 }
 
 async fn mails(fixture: &Fixture) {

@@ -120,20 +120,33 @@ async function refresh() {
 
 // Puts the parts of a page in place that have changed; what the reader has opened, ticked or is about to use stays.
 function swap(page) {
+  const row = currentRow();
   for (const old of all('[data-swap]')) {
     const fresh = page.getElementById(old.id);
     if (!fresh || old.dataset.seen === fresh.innerHTML || isInUse(old)) continue;
     const ticked = new Set(all('input[type=checkbox]:checked', old).map((box) => box.name + box.value));
     const opened = all('details', old).map((details) => details.open);
+    const used = old.contains(document.activeElement) ? mark(document.activeElement) : null;
     old.dataset.seen = fresh.innerHTML;
     old.replaceChildren(...fresh.childNodes);
     for (const box of all('input[type=checkbox]', old)) box.checked = ticked.has(box.name + box.value);
     const details = all('details', old);
     if (details.length === opened.length) details.forEach((one, n) => { one.open = opened[n]; });
+    if (used) all(FOCUSABLE, old).find((other) => mark(other) === used)?.focus({ preventScroll: true });
     tellTimes(old);
+  }
+  if (row && !row.isConnected) {
+    const place = rows().findIndex((other) => linkOf(other) === linkOf(row));
+    // If it is gone, the next one is in its place.
+    if (place < 0) current -= 1;
+    else setCurrent(place);
   }
   showChosen();
 }
+
+// What the keyboard can be on, and how it is known again after it was read anew.
+const FOCUSABLE = 'a[href], button, summary, input, select, textarea';
+const mark = (used) => [used.tagName, used.href ?? used.formAction ?? '', used.name ?? '', used.value ?? used.textContent].join(' ');
 
 const isInUse = (part) =>
   one('details.ask[open]', part) !== null || (part.contains(document.activeElement) && document.activeElement.matches('input:not([type=checkbox]), textarea'));
@@ -181,15 +194,17 @@ document.addEventListener('click', async (event) => {
   const button = event.target.closest('[data-copy]');
   if (!button) return;
   const before = button.textContent;
+  // The page may have been read anew meanwhile, with another button in its place.
+  const tell = (text) => { for (const now of all('[data-copy]')) if (now.dataset.copy === button.dataset.copy) now.textContent = text; };
   try {
     const answer = await fetch(button.dataset.copy);
     if (!answer.ok) throw new Error(answer.statusText);
     await navigator.clipboard.writeText(await answer.text());
-    button.textContent = 'Copied';
+    tell('Copied');
   } catch {
-    button.textContent = 'Not copied: open Raw';
+    tell('Not copied: open Raw');
   }
-  setTimeout(() => { button.textContent = before; }, 1600);
+  setTimeout(() => tell(before), 1600);
 });
 
 // Keys ------------------------------------------------------------------------------------------------------------------
@@ -197,20 +212,41 @@ document.addEventListener('click', async (event) => {
 let current = -1;
 let prefix = '';
 
+const rows = () => all('.rows tbody tr');
+const currentRow = () => one('.rows tbody tr.current');
+const linkOf = (row) => one('a', row)?.href;
+
+function setCurrent(place) {
+  currentRow()?.classList.remove('current');
+  current = place;
+  rows()[place]?.classList.add('current');
+}
+
 function go(step) {
-  const rows = all('.rows tbody tr');
-  if (rows.length === 0) return;
-  rows[current]?.classList.remove('current');
-  current = Math.min(rows.length - 1, Math.max(0, current + step));
-  rows[current].classList.add('current');
-  rows[current].scrollIntoView({ block: 'nearest' });
-  one('a', rows[current])?.focus({ preventScroll: true });
+  const last = rows().length - 1;
+  if (last < 0) return;
+  setCurrent(Math.min(last, Math.max(0, current + step)));
+  const row = currentRow();
+  row.scrollIntoView({ block: 'nearest' });
+  one('a', row)?.focus({ preventScroll: true });
+}
+
+// Closes what was opened over the page; whoever was in it is back at the button that has opened it.
+function closeAll() {
+  const open = all('details.ask[open]');
+  const left = open.find((ask) => ask.contains(document.activeElement)) ?? (document.activeElement === document.body && open[0]);
+  for (const ask of open) ask.open = false;
+  if (left) one('summary', left).focus();
+  else if (open.length === 0 && document.activeElement.matches('input, textarea')) document.activeElement.blur();
 }
 
 document.addEventListener('keydown', (event) => {
-  if (event.key === 'Escape') {
-    for (const open of all('details.ask[open]')) open.open = false;
-    if (event.target.matches('input, textarea')) event.target.blur();
+  if (one('dialog[open]')) return;
+  if (event.key === 'Escape') return closeAll();
+  // A field among the actions on chosen jobs: Enter presses the button beside it.
+  if (event.key === 'Enter' && event.target.matches('.choice .popup input')) {
+    event.preventDefault();
+    one('button', event.target.closest('.popup')).click();
     return;
   }
   if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches('input:not([type=checkbox]), textarea, select')) return;
@@ -287,6 +323,8 @@ function listen() {
   one('#event-filter').addEventListener('submit', (event) => event.preventDefault());
 }
 
+// What has not changed since the page was made is not put in place anew.
+for (const part of all('[data-swap]')) part.dataset.seen = part.innerHTML;
 tellTimes();
 setInterval(tellTimes, 15000);
 showChosen();

@@ -82,7 +82,7 @@ fn under_way(visit: &Visit, running: &Running) -> Markup {
     html! {
         section.box {
             p role="status" { "Running; you may close this page. " (clip(&text)) "." }
-            progress max=(of.max(1)) value=(done.min(of)) {}
+            progress aria-label="Progress" max=(of.max(1)) value=(done.min(of)) {}
             form method="post" action=(visit.links.to("/doctor")) { (visit.token.field()) button name="do" value="stop" { "Stop" } }
         }
     }

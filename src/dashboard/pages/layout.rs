@@ -131,6 +131,7 @@ fn keys() -> Markup {
         ("g s", "go to the schedulers of all queues"),
         ("g d", "go to the doctor"),
         ("l", "follow what happens, or stop"),
+        ("Esc", "close what was opened"),
         ("?", "this list"),
     ];
     html! {
