@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, MutexGuard, Weak};
 use std::time::Duration;
 
-use redis::{Cmd, ErrorKind, RedisError, Value};
+use redis::{Cmd, ErrorKind, RedisError, ServerErrorKind, Value};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -241,8 +241,12 @@ impl Topology {
         let _ = self.map.subscribe().changed().await;
     }
 
-    /// Takes the redirection of a node at `asked`: `MOVED <slot> <host>:<port>`. Returns true if that was news.
+    /// Takes the redirection of a node at `asked`: `MOVED <slot> <host>:<port>`. Returns true if that was news. `ASK` names
+    /// a node, too, which does not have the slot yet.
     pub(super) fn moved(&self, error: &RedisError, asked: &Address) -> bool {
+        if error.kind() != ErrorKind::Server(ServerErrorKind::Moved) {
+            return false;
+        }
         let Some((host, slot)) = error.redirect_node() else { return false };
         let Some((host, Ok(port))) = host.rsplit_once(':').map(|(host, port)| (host, port.parse())) else {
             return false;
@@ -416,15 +420,12 @@ mod tests {
         let options = super::super::options::ConnectOptions::cluster(["seed:1"]).unwrap();
         let dialer = super::super::dial::Dialer::new(Arc::new(options)).unwrap();
         let topology = dialer.topology().unwrap();
-        let moved = |text: &str| {
-            RedisError::from((
-                ErrorKind::Server(redis::ServerErrorKind::Moved),
-                "An error was signalled",
-                text.to_owned(),
-            ))
-        };
+        let redirected =
+            |kind, text: &str| RedisError::from((ErrorKind::Server(kind), "An error was signalled", text.to_owned()));
+        let moved = |text| redirected(ServerErrorKind::Moved, text);
         assert!(topology.moved(&moved("9263 h:7"), &tcp("seed", 1)));
         assert!(!topology.moved(&moved("9263 h:7"), &tcp("seed", 1)));
+        assert!(!topology.moved(&redirected(ServerErrorKind::Ask, "9263 h:9"), &tcp("seed", 1)), "it is on its way");
         assert_eq!((topology.owner(9263), topology.owner(1)), (Some(tcp("h", 7)), None));
         let mut left = tokio_test_left(topology, 9263, tcp("h", 7));
         assert!(futures::poll!(&mut left).is_pending());
@@ -436,6 +437,23 @@ mod tests {
         for bad in ["", "x", "99999 h:7", "20000 h:7", "5 h", "5 h:x"] {
             assert!(!topology.moved(&moved(bad), &tcp("seed", 1)), "{bad}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn knowledge_is_old_after_a_quarter_of_a_minute() {
+        let options = super::super::options::ConnectOptions::cluster(["127.0.0.1:1"]).unwrap();
+        let dialer = super::super::dial::Dialer::new(Arc::new(options)).unwrap();
+        let topology = dialer.topology().unwrap();
+        topology.is_asked();
+        let asks = async |after: u64| {
+            tokio::time::advance(Duration::from_secs(after)).await;
+            let before = topology.asking().began;
+            topology.now_and_then();
+            topology.asking().began != before
+        };
+        assert!(!asks(13).await);
+        assert!(asks(3).await);
+        assert!(!asks(13).await);
     }
 
     fn tokio_test_left(topology: &Arc<Topology>, slot: u16, node: Address) -> futures::future::BoxFuture<'static, ()> {
