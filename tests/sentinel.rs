@@ -6,15 +6,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use oxmq::events::Delivery;
 use oxmq::worker::WorkerEvent;
 use oxmq::{Client, ConnectOptions, Error, Halt, Job, Queue};
 use serde_json::{Value, json};
 
 #[cfg(feature = "tls")]
 use crate::common::certificates::Certificates;
-use crate::common::eventually::eventually_within;
-use crate::common::failovers::{HEAD, Row, failovers, is_wanted};
-use crate::common::fixture::PATIENCE;
+use crate::common::eventually::{eventually, eventually_within};
+use crate::common::failovers::{HEAD, Row, failovers, given_twice, is_wanted};
+use crate::common::fixture::{PATIENCE, listen};
 use crate::common::proxy::Proxy;
 use crate::common::sentinel::{MASTER, Sentinel, Sentinels};
 use crate::common::server::{RedisServer, connect, fresh_prefix};
@@ -129,12 +130,11 @@ impl Traffic {
             }
         }
         self.worker.close().await;
-        let distinct: HashSet<&String> = acked.iter().map(|(id, _)| id).collect();
         let mut runs: HashMap<String, usize> = HashMap::new();
         for (id, _) in self.completed.lock().unwrap().iter() {
             *runs.entry(id.clone()).or_default() += 1;
         }
-        let ids_twice = acked.len() - distinct.len();
+        let ids_twice = given_twice(acked.iter().map(|(id, _)| id.as_str()));
         let ran_twice = runs.values().filter(|runs| **runs > 1).count();
         Ended { acked: acked.len(), lost, failed_adds: failed, ids_twice, ran_twice }
     }
@@ -245,6 +245,66 @@ async fn a_silent_master_is_left_when_the_sentinels_have_another_one() {
     assert!(figures.ended.lost.len() < FEW, "{figures:?}");
 }
 
+/// Adds jobs one after the other, each until it has run, and returns their ids.
+async fn add_and_run(queue: &Queue<Value, Value>, jobs: usize) -> Vec<String> {
+    let mut ids = Vec::new();
+    for n in 0..jobs {
+        let job = queue.add("job", json!(n)).await.unwrap();
+        job.wait_until_finished(PATIENCE).await.unwrap();
+        ids.push(job.id().to_owned());
+    }
+    ids
+}
+
+/// Counts those of these jobs that a server does not have.
+async fn lost(server: &RedisServer, prefix: &str, ids: &[String]) -> usize {
+    let mut redis = server.connection().await;
+    let mut lost = 0;
+    for id in ids {
+        let found: bool = redis::cmd("EXISTS").arg(format!("{prefix}:q:{id}")).query_async(&mut redis).await.unwrap();
+        lost += usize::from(!found);
+    }
+    lost
+}
+
+/// The replica hears no more of its master. What that acknowledges is lost, and its ids are given once more: a loss that
+/// must be in the figures, and that workers and listeners must tell.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_failover_loses_is_told_and_counted() {
+    const LOST: usize = 20;
+    let (sentinels, prefix) = (Sentinels::start().await, fresh_prefix());
+    let client = Client::builder(options(&sentinels)).prefix(&prefix).connect().await.unwrap();
+    let queue: Queue<Value, Value> = client.queue("q").open().unwrap();
+    let worker = client.worker("q", async |_: Job<Value, Value>| Ok::<_, Halt>(Value::Null)).start().unwrap();
+    let heard = listen(&worker);
+    let mut events = client.queue_events("q").start().unwrap();
+    events.ready().await.unwrap();
+    let [old, heir] = [&sentinels.servers[0], &sentinels.servers[1]];
+    let kept = add_and_run(&queue, 5).await;
+    eventually("the replica has them", || async { lost(heir, &prefix, &kept).await == 0 }).await;
+
+    let mut admin = old.connection().await;
+    redis::cmd("ACL").arg(&["SETUSER", "default", "-psync", "-sync"]).exec_async(&mut admin).await.unwrap();
+    redis::cmd("CLIENT").arg(&["KILL", "TYPE", "replica"]).exec_async(&mut admin).await.unwrap();
+    let mut acked = add_and_run(&queue, LOST).await;
+    sentinels.fail_over().await;
+    sentinels.until_master(1).await;
+
+    heard.until("the rollback", |event| matches!(event, WorkerEvent::RolledBack { kept: Some(_), .. })).await;
+    assert_eq!((lost(heir, &prefix, &kept).await, lost(heir, &prefix, &acked).await), (0, LOST));
+    assert_eq!(given_twice(acked.iter().map(String::as_str)), 0);
+    acked.extend(add_and_run(&queue, LOST).await);
+    assert_eq!(given_twice(acked.iter().map(String::as_str)), LOST, "{acked:?}");
+    loop {
+        match tokio::time::timeout(PATIENCE, events.recv()).await.unwrap().unwrap() {
+            Delivery::Gap { is_rollback, .. } => break assert!(is_rollback),
+            Delivery::Event { .. } => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    worker.close().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "ten minutes: prints how long failovers take and what they cost, as `make failovers` does"]
 async fn figures_of_many_failovers() {
@@ -288,6 +348,18 @@ async fn sentinels_have_a_login_of_their_own_and_one_of_them_is_enough() {
     let clients: String = redis::cmd("CLIENT").arg("LIST").query_async(&mut redis).await.unwrap();
     assert!(clients.contains(" db=2 "), "{clients}");
 
+    // It listens to each sentinel, on one connection; the first client knows only the last one.
+    for (host, listeners) in hosts.iter().zip([1, 1, 2]) {
+        let sentinel = connect(&format!("redis://:s%25cret@{host}")).await;
+        eventually("it listens", || {
+            let mut sentinel = sentinel.clone();
+            async move {
+                let clients: String = redis::cmd("CLIENT").arg("LIST").query_async(&mut sentinel).await.unwrap();
+                clients.lines().filter(|line| line.contains(" sub=8 ")).count() == listeners
+            }
+        })
+        .await;
+    }
     // An open connection needs no sentinel.
     for sentinel in &mut sentinels.sentinels {
         sentinel.kill();

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use oxmq::worker::WorkerEvent;
 use oxmq::{Client, ConnectOptions, Error, Halt, Job, Queue};
 use serde_json::{Value, json};
 
@@ -72,6 +73,51 @@ async fn a_slot_that_is_moving_is_waited_for_and_told_and_never_used_at_the_new_
     worker.close().await;
     let keys: u32 = redis::cmd("CLUSTER").arg(&["COUNTKEYSINSLOT", &slot]).query(&mut cluster.admin(1)).unwrap();
     assert_eq!(keys, 0);
+}
+
+/// Running jobs go on meanwhile; their locks are renewed once the slot can be used again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_move_costs_a_running_job_its_lock_only_if_it_takes_longer_than_a_lock_lives() {
+    let cluster = Cluster::start();
+    let (source, target) = (id(&cluster, 0), id(&cluster, 1));
+    let ours = client(&cluster, "p").await;
+    for (text, lives, is_kept) in [("long", Duration::from_secs(60), true), ("short", Duration::from_secs(1), false)] {
+        let name = name_on(text, 0);
+        let slot = slot_of(&name).to_string();
+        let queue: Queue<Value, Value> = ours.queue(&name).open().unwrap();
+        let gate = std::sync::Arc::new(tokio::sync::Semaphore::new(0));
+        let waits = {
+            let gate = std::sync::Arc::clone(&gate);
+            move |_: Job<Value, Value>| {
+                let gate = std::sync::Arc::clone(&gate);
+                async move {
+                    let _pass = gate.acquire().await;
+                    Ok::<_, Halt>(json!(null))
+                }
+            }
+        };
+        let worker = ours.worker(&name, waits).lock_duration(lives);
+        let worker =
+            worker.stalled_interval(Duration::from_secs(1)).drain_delay(Duration::from_secs(1)).start().unwrap();
+        let heard = listen(&worker);
+        let job = queue.add("job", json!(1)).await.unwrap();
+        let is_active = || async { queue.get_job_counts(&[]).await.unwrap().active == 1 };
+        eventually_within(PATIENCE, "it runs", is_active).await;
+        run(&cluster, 1, &["CLUSTER", "SETSLOT", &slot, "IMPORTING", &source]);
+        run(&cluster, 0, &["CLUSTER", "SETSLOT", &slot, "MIGRATING", &target]);
+        let hasty: Queue<Value, Value> = impatient(&cluster).await.queue(&name).open().unwrap();
+        told(&hasty.get_job_counts(&[]).await.unwrap_err());
+        let is_lost = |event: &WorkerEvent| matches!(event, WorkerEvent::LockLost { .. });
+        if !is_kept {
+            heard.until("the lock is lost", is_lost).await;
+        }
+        run(&cluster, 0, &["CLUSTER", "SETSLOT", &slot, "STABLE"]);
+        run(&cluster, 1, &["CLUSTER", "SETSLOT", &slot, "STABLE"]);
+        gate.add_permits(10);
+        job.wait_until_finished(PATIENCE).await.unwrap();
+        assert_eq!(heard.count(is_lost), usize::from(!is_kept), "{text}");
+        worker.close().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

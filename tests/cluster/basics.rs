@@ -164,20 +164,23 @@ async fn idle_workers_of_one_slot_wait_together_and_move_with_it() {
     let done = |_: Job<Value, Value>| async { Ok::<_, Halt>(Value::Null) };
     let start = |name: &String| client.worker(name, done).drain_delay(Duration::from_secs(600)).start().unwrap();
     let workers: Vec<_> = names.iter().map(start).collect();
+    let listeners: Vec<_> = names.iter().map(|name| client.queue_events(name).start().unwrap()).collect();
     let waiting = |node: usize| {
         let list: String = redis::cmd("CLIENT").arg("LIST").query(&mut cluster.admin(node)).unwrap();
         let waiting = list.lines().filter(|line| line.contains("cmd=bzpopmin"));
-        waiting.map(|line| line.contains("name=oxmq-shared-waits")).collect::<Vec<bool>>()
+        let listening = list.lines().filter(|line| line.contains("name=oxmq-shared-listeners")).count();
+        (waiting.map(|line| line.contains("name=oxmq-shared-waits")).collect::<Vec<bool>>(), listening)
     };
     for node in [0, 1] {
         cluster.move_slot(slot_of(&format!("{prefix}:q0:id")), node, Duration::ZERO);
-        let together = || async { waiting(node) == [true] };
-        eventually_within(PATIENCE, "one connection waits for all", together).await;
+        let together = || async { waiting(node) == (vec![true], 1) };
+        eventually_within(PATIENCE, "one connection waits for all, and one listens", together).await;
         for name in &names {
             let queue: Queue<Value, Value> = client.queue(name).open().unwrap();
             queue.add("job", json!(1)).await.unwrap().wait_until_finished(PATIENCE).await.unwrap();
         }
     }
+    drop(listeners);
     join_all(workers.into_iter().map(|worker| async move { worker.close().await })).await;
 }
 

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::client;
 use crate::common::cluster::{Cluster, name_on, slot_of};
 use crate::common::eventually::eventually_within;
-use crate::common::failovers::{HEAD, Row, failovers, is_wanted};
+use crate::common::failovers::{HEAD, Row, failovers, given_twice, is_wanted};
 use crate::common::fixture::{Heard, Ledger, PATIENCE, listen};
 use crate::common::node::BullMq;
 use crate::faults::kill::{spawn_node, start_oxmq};
@@ -160,7 +160,7 @@ impl Traffic {
         Outcome {
             acked: acked.len(),
             lost,
-            ids_twice: acked.len() - acked.iter().collect::<HashSet<_>>().len(),
+            ids_twice: given_twice(acked.iter().map(String::as_str)),
             failed_jobs,
             twice,
             failed,

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::untagged_prefix;
 use crate::common::cluster::{Cluster, name_on_each, shared_cluster};
+use crate::common::eventually::eventually;
 use crate::common::fixture::PATIENCE;
 use crate::common::server::{RedisServer, connect as redis_at};
 
@@ -84,6 +85,23 @@ async fn it_is_noticed_where_the_user_may_not_send_hello() {
     let error = Client::connect(&url("blind")).await.unwrap_err();
     let text = error.to_string();
     assert!(text.contains("CLUSTER SLOTS") && !text.contains("secret"), "{text}");
+}
+
+/// A proxy in front of a cluster may pass on what a node says of itself, and know nothing of other nodes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_tells_no_slots_is_used_alone() {
+    let node = RedisServer::start_with(&["--cluster-enabled", "yes", "--rename-command", "CLUSTER", "NODES"]);
+    let mut admin = redis_at(&format!("redis://{}", node.addr())).await;
+    let slots: Vec<u32> = (0..16_384).collect();
+    redis::cmd("NODES").arg("ADDSLOTS").arg(&slots).query_async::<()>(&mut admin).await.unwrap();
+    eventually("it serves its slots", || async {
+        let set: redis::RedisResult<()> = redis::cmd("SET").arg("x").arg(1).query_async(&mut admin.clone()).await;
+        set.is_ok()
+    })
+    .await;
+    let client = client(ConnectOptions::from_url(&format!("redis://{}", node.addr())).unwrap()).await;
+    assert!(!format!("{client:?}").contains("the cluster of"), "{client:?}");
+    runs_a_job(&client, "{alone}").await;
 }
 
 /// A node that has met no other does not know its own address, and announces none.

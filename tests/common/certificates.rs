@@ -43,6 +43,11 @@ impl Certificates {
 
     /// Makes a certificate signed by `ca` for host names only, not for an IP address.
     pub fn sign(&self, name: &str, how_long: &[&str]) {
+        self.sign_for(name, "DNS:localhost,DNS:redis.internal", how_long);
+    }
+
+    /// Makes a certificate signed by `ca` for these names and addresses.
+    pub fn sign_for(&self, name: &str, names: &str, how_long: &[&str]) {
         let (key, request, certificate) = (format!("{name}.key"), format!("{name}.csr"), format!("{name}.crt"));
         let subject = format!("/CN={name}");
         self.openssl(&[
@@ -59,7 +64,7 @@ impl Certificates {
             "-out",
             &request,
         ]);
-        std::fs::write(self.0.join("names"), "subjectAltName=DNS:localhost,DNS:redis.internal").unwrap();
+        std::fs::write(self.0.join("names"), format!("subjectAltName={names}")).unwrap();
         let made_by = ["-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial", "-extfile", "names"];
         let files = ["-in", &request[..], "-out", &certificate];
         self.openssl(&[&["x509", "-req"], &made_by[..], &files, how_long].concat());

@@ -1,5 +1,6 @@
 //! What many failovers have cost, as rows of a table.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 /// The events of one kind.
@@ -49,6 +50,12 @@ impl Row {
             self.failed_adds,
         );
     }
+}
+
+/// Returns how many of these acknowledged ids had been acknowledged for another job before.
+pub fn given_twice<'a>(acked: impl IntoIterator<Item = &'a str>) -> usize {
+    let mut seen = HashSet::new();
+    acked.into_iter().filter(|id| !seen.insert(*id)).count()
 }
 
 /// How many events of each kind there are to be: `OXMQ_FAILOVERS`, or 17, which are 51 of three kinds.

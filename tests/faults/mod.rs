@@ -7,6 +7,7 @@ mod large;
 mod locks;
 mod network;
 mod outage;
+mod quirks;
 mod replies;
 mod rollback;
 mod runtimes;

@@ -176,6 +176,18 @@ async fn invalid_certificates_are_refused_unless_they_are_explicitly_accepted() 
 }
 
 #[tokio::test]
+async fn a_certificate_may_be_for_an_address() {
+    let certificates = Certificates::new();
+    certificates.sign_for("address", "IP:127.0.0.1", &["-days", "2"]);
+    let (_server, port) = server_with(&certificates, "address", "no");
+    let trusting = |host| to(host, port).tls_root(certificates.pem("ca.crt"));
+    let client = connect(trusting("127.0.0.1")).await.unwrap();
+    client.queue::<Value, Value>("q").open().unwrap().add("job", json!(1)).await.unwrap();
+    let said = refused("a name", trusting("localhost")).await;
+    assert!(said.contains("not valid for name"), "{said}");
+}
+
+#[tokio::test]
 async fn a_rustls_configuration_of_the_user_is_used_unchanged() {
     use oxmq::rustls::pki_types::{CertificateDer, pem::PemObject};
     use oxmq::rustls::{ClientConfig, RootCertStore, crypto::ring, version::TLS12};
@@ -246,14 +258,23 @@ async fn a_process_that_trusts_the_roots_of_its_system() {
 fn the_roots_of_the_system_are_trusted() {
     let certificates = Certificates::new();
     let (_server, port) = server(&certificates, "no");
-    for (root, is_trusted) in [("ca.crt", true), ("other.crt", false)] {
+    // One that cannot be read keeps the others out no more than one that is of somebody else.
+    let broken = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".to_vec();
+    let bundle = [broken, certificates.pem("other.crt"), certificates.pem("ca.crt")].concat();
+    std::fs::write(certificates.path("bundle.crt"), bundle).unwrap();
+    for (root, says) in [
+        ("ca.crt", "1 passed"),
+        ("bundle.crt", "1 passed"),
+        ("other.crt", "invalid peer certificate"),
+        ("missing.crt", "no root certificate was given, and the system has none"),
+    ] {
         let mut process = std::process::Command::new(std::env::current_exe().unwrap());
         process.args(["--exact", "faults::tls::a_process_that_trusts_the_roots_of_its_system", "--ignored"]);
         process.env(URL, format!("rediss://localhost:{port}"));
         process.env("SSL_CERT_FILE", certificates.path(root)).env_remove("SSL_CERT_DIR");
         let output = process.output().unwrap();
         let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.success(), is_trusted, "{root}: {said}");
-        assert!(said.contains(if is_trusted { "1 passed" } else { "invalid peer certificate" }), "{root}: {said}");
+        assert_eq!(output.status.success(), says == "1 passed", "{root}: {said}");
+        assert!(said.contains(says), "{root}: {said}");
     }
 }
