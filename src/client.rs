@@ -106,13 +106,14 @@ impl ClientBuilder {
     /// Sharing needs the permission for `CLIENT UNBLOCK`; without it each worker has a connection of its own.
     ///
     /// On a cluster, unless the prefix has a hash tag such as `{bull}`, one read can wait only for the keys of one slot. So
-    /// there the default is 128, and further workers look for jobs twice a second over the shared connections, and more
-    /// often while they are busy: **a job in an idle queue of such a worker starts up to half a second later**. Raise the
-    /// number to the number of queues or partitions if that is too late.
+    /// there the default is 128, and for further workers the client has one connection more to each node, on which the
+    /// node tells it which of their queues has changed (`CLIENT TRACKING`). Where that is not permitted they look for jobs
+    /// twice a second, and more often while they are busy: **then a job in an idle queue of such a worker starts up to
+    /// half a second later**. Raise the number to the number of queues or partitions if that is too late.
     ///
     /// The same number of **listeners** to events have a connection of their own, by which dashboards count them. Further
-    /// ones share one connection per 256 of them; on a cluster without a hash tag in the prefix they look twice a second,
-    /// so that they hear of an event up to half a second later. They miss no event and no gap by that.
+    /// ones share one connection per 256 of them; on a cluster without a hash tag in the prefix they are told of events,
+    /// or look, in the same way. They miss no event and no gap by that.
     pub fn own_connections(mut self, workers: usize) -> Self {
         self.own_connections = Some(workers);
         self

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use redis::aio::MultiplexedConnection;
-use redis::{Cmd, ErrorKind, RedisError, Value};
+use redis::{Cmd, ErrorKind, ProtocolVersion, RedisError, Value};
 
 use super::attempt::{is_silence, within};
 use super::distrust::tls_hint;
@@ -145,6 +145,13 @@ impl Dialer {
         if let Some(topology) = self.topology() {
             topology.now_and_then();
         }
+    }
+
+    /// Returns what opens the connections that watch keys: with RESP3, in which a server says something unasked.
+    pub(super) fn watching(&self) -> Opener {
+        let mut opener = self.opener.clone();
+        opener.login = opener.login.set_protocol(ProtocolVersion::RESP3);
+        opener
     }
 
     /// Returns what the connections of this dialer and its clones know of the server.

@@ -15,6 +15,7 @@ use super::options::ConnectOptions;
 use super::outage::{Listener, Outages};
 use super::route::{Place, Pool, Route};
 use super::slot::{hash_tag, slot_of};
+use super::watch::Watch;
 use crate::error::{Error, Result};
 
 /// Shared connections. Cheap to clone; clones share the sockets.
@@ -185,6 +186,15 @@ impl Link {
         match &self.target {
             Target::Server(node) => node.dialer().lacks(command),
             Target::Cluster(route) => route.lacks(command),
+        }
+    }
+
+    /// Sends a command that reads these keys, and has the server tell when one of them changes. `None` where that is not
+    /// possible, or not now: on a single server, one blocking read can wait for all keys.
+    pub(crate) async fn watch(&self, cmd: &Cmd, keys: Vec<String>) -> Option<(Value, Watch)> {
+        match &self.target {
+            Target::Server(_) => None,
+            Target::Cluster(route) => route.watch(cmd, keys).await,
         }
     }
 

@@ -28,6 +28,7 @@ mod tls;
 mod topology;
 mod unreadable;
 mod url;
+mod watch;
 
 pub(crate) use attempt::Pauses;
 pub(crate) use blocking::{BlockingLink, Waited};
@@ -39,3 +40,4 @@ pub use options::ConnectOptions;
 pub(crate) use outage::{Listener, Refused};
 pub use servers::Address;
 pub(crate) use survey::Surveyor;
+pub(crate) use watch::Watch;

@@ -20,7 +20,7 @@ use super::options::ConnectOptions;
 use super::outage::{Listener, Outages};
 use super::servers::Address;
 use super::topology::{Topology, no_owner};
-
+use super::watch::{TRACKING, Watch, Watchers};
 use crate::sync::Lock;
 
 /// How often one call is redirected before it fails: nodes that disagree redirect in a circle.
@@ -41,12 +41,13 @@ pub(super) struct Pool {
     topology: Arc<Topology>,
     nodes: Lock<HashMap<Address, Arc<Node>>>,
     timeout: Lock<Duration>,
+    watchers: Watchers,
 }
 
 impl Pool {
     pub(super) fn new(dialer: Dialer, topology: Arc<Topology>) -> Arc<Self> {
         let timeout = Lock::new(dialer.options().command_timeout);
-        Arc::new(Self { dialer, topology, nodes: Lock::default(), timeout })
+        Arc::new(Self { dialer, topology, nodes: Lock::default(), timeout, watchers: Watchers::default() })
     }
 
     fn node(&self, address: &Address) -> Arc<Node> {
@@ -145,6 +146,18 @@ impl Route {
 
     pub(super) fn lacks(&self, command: &'static str) -> bool {
         self.pool.dialer.lacks(command)
+    }
+
+    /// Sends a command that reads keys of this slot, and has the node that owns it tell when one of them changes; `None`
+    /// where that is not possible, or not now.
+    pub(super) async fn watch(&self, cmd: &Cmd, keys: Vec<String>) -> Option<(Value, Watch)> {
+        let Place::Slot(slot) = self.place else { return None };
+        if self.lacks(TRACKING) {
+            return None;
+        }
+        let topology = self.topology();
+        let owner = topology.owner(slot)?;
+        self.pool.watchers.watch(&self.pool.dialer, topology, &owner, cmd, keys).await
     }
 
     pub(super) fn outages(&self) -> &Arc<Outages> {

@@ -76,7 +76,7 @@ struct Asking {
 
 /// Slots and their owners.
 #[derive(Clone)]
-struct Map {
+pub(super) struct Map {
     /// The index in `nodes` of each slot's owner.
     owners: Vec<u16>,
     /// The masters, and nodes that were masters.
@@ -239,6 +239,11 @@ impl Topology {
     /// Ends when anything changes.
     pub(super) async fn changed(&self) {
         let _ = self.map.subscribe().changed().await;
+    }
+
+    /// Returns what tells whether anything has changed from now on.
+    pub(super) fn changes(&self) -> watch::Receiver<Map> {
+        self.map.subscribe()
     }
 
     /// Takes the redirection of a node at `asked`: `MOVED <slot> <host>:<port>`. Returns true if that was news. `ASK` names

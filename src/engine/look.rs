@@ -7,6 +7,7 @@ use futures::future::join_all;
 use tokio::time::Instant;
 
 use super::Engine;
+use crate::connection::Watch;
 use crate::script::marker::count_keys;
 
 /// The keys that exist while a worker may find a job.
@@ -23,6 +24,9 @@ pub(crate) const LOOK: Duration = Duration::from_millis(500);
 
 /// The same for one who has found something a moment ago.
 pub(crate) const BUSY_LOOK: Duration = Duration::from_millis(50);
+
+/// How long a queue or a stream is watched before somebody looks all the same.
+pub(crate) const WATCH: Duration = Duration::from_secs(30);
 
 /// Returns the next moment after `now` that is a multiple of `pace` after `epoch`.
 pub(crate) fn next_look(epoch: Instant, now: Instant, pace: Duration) -> Instant {
@@ -61,6 +65,35 @@ pub(crate) async fn which_have(engines: &[&Engine], suffixes: &[&str]) -> Vec<Op
         ranges = narrower;
     }
     found
+}
+
+/// What a queue has for one who waits for its marker.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Has {
+    Marker,
+    /// Jobs, but no marker: other workers take them, or they are not due.
+    Jobs,
+    Nothing,
+}
+
+/// Has the keys of a queue watched by which a worker finds a job, and returns what there is now. If there are jobs, only
+/// the marker is watched; if there is nothing, whatever makes a fetch possible changes one of the keys. `None` where
+/// that is not possible, or not now. One round trip.
+pub(crate) async fn watch_work(engine: &Engine) -> Option<(Has, Watch)> {
+    let marker = engine.keys.marker();
+    let keys: Vec<String> = WORK.iter().map(|suffix| engine.keys.key(suffix)).chain([marker.clone()]).collect();
+    // The marker is asked for so often that the number tells it from all others together.
+    let asked = keys.iter().cloned().chain(std::iter::repeat_n(marker.clone(), WORK.len()));
+    let (found, mut watch) = count_keys(asked).watching(&engine.link, keys).await?;
+    let has = match usize::try_from(found) {
+        Ok(0) => Has::Nothing,
+        Ok(found) if found <= WORK.len() => Has::Jobs,
+        _ => Has::Marker,
+    };
+    if has == Has::Jobs {
+        watch.only(&marker);
+    }
+    Some((has, watch))
 }
 
 /// Groups neighbouring queues that one call can ask about.

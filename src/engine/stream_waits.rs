@@ -5,8 +5,9 @@
 //! nothing. When a reader begins to wait, the server is told to end the read (`CLIENT UNBLOCK`), and the next one includes
 //! it. Where that is not permitted, reads are short instead.
 //!
-//! On a cluster one read can wait only for keys of one slot. Where each queue has a slot of its own, these readers
-//! look now and then, all at the same moments, so that their commands to a node travel together.
+//! On a cluster one read can wait only for keys of one slot. Where each queue has a slot of its own, these readers have
+//! their stream watched, and are told when it changes. While it cannot be watched they look now and then, all at the
+//! same moments, so that their commands to a node travel together.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -19,7 +20,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::Engine;
-use super::look::{BUSY_LOOK, LOOK, next_look};
+use super::look::{BUSY_LOOK, LOOK, WATCH, next_look};
 use super::marker::{Unblocked, unblock};
 use crate::connection::{BlockingLink, CallFailure};
 use crate::failpoint;
@@ -131,14 +132,30 @@ impl StreamWaits {
     }
 
     async fn look(&self, engine: &Engine, after: EventId, block: Duration, heard: Option<Instant>) -> Told {
-        let until = Instant::now() + block;
-        let stream = [(engine.keys.events(), after)];
+        let began = Instant::now();
+        let until = began + block;
+        let news = streams_with_news(&[(engine.keys.events(), after)], None);
+        let mut is_due = heard.is_none_or(|heard| heard + SOON <= began);
         loop {
-            let now = Instant::now();
-            let pace = if heard.is_some_and(|heard| now < heard + SOON) { BUSY_LOOK } else { LOOK };
-            sleep_until(next_look(self.epoch, now, pace).min(until)).await;
-            match streams_with_news(&stream, None).send(&engine.link, &engine.keys).await {
-                Ok(found) if found.is_empty() => {}
+            // Where entries come one after the other, they are read together.
+            let watched = if is_due { news.watching(&engine.link, vec![engine.keys.events()]).await } else { None };
+            let found = match watched {
+                Some((found, watch)) if found.is_empty() => {
+                    if timeout(block.max(WATCH), watch.changed()).await.is_err() {
+                        return Told::TimeOver;
+                    }
+                    news.send(&engine.link, &engine.keys).await
+                }
+                Some((found, _)) => Ok(found),
+                None => {
+                    let now = Instant::now();
+                    let pace = if heard.is_some_and(|heard| now < heard + SOON) { BUSY_LOOK } else { LOOK };
+                    sleep_until(next_look(self.epoch, now, pace).min(until)).await;
+                    news.send(&engine.link, &engine.keys).await
+                }
+            };
+            match found {
+                Ok(found) if found.is_empty() => is_due = !is_due,
                 Ok(_) => return Told::News,
                 Err(_) => return Told::Broken,
             }

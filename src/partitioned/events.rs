@@ -42,7 +42,7 @@ impl<S: Stream + Unpin> Stream for Numbered<S> {
 impl<D, R> Partitioned<D, R> {
     /// Starts to listen to the events of all partitions, from now on; [`ready`](PartitionedEvents::ready) tells when
     /// this has begun. The first partitions have a connection each, like [`QueueEvents`]; further ones
-    /// [share some, or look twice a second](crate::client::ClientBuilder::own_connections).
+    /// [share some](crate::client::ClientBuilder::own_connections).
     ///
     /// # Errors
     ///

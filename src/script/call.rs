@@ -5,7 +5,7 @@ use std::time::Duration;
 use redis::{Cmd, ToRedisArgs, Value};
 
 use super::{Args, Script};
-use crate::connection::{BlockingLink, CallFailure, Link, Waited};
+use crate::connection::{BlockingLink, CallFailure, Link, Waited, Watch};
 use crate::keys::QueueKeys;
 
 /// Whether a call whose reply was lost may be sent again.
@@ -190,6 +190,14 @@ impl<T> Call<T> {
             }
             Waited::Broken(error) => Err(CallFailure::of(error)),
         }
+    }
+
+    /// Sends this command, which reads these keys, and has the server tell when one of them changes. `None` where that is
+    /// not possible, or not now.
+    pub(crate) async fn watching(&self, link: &Link, keys: Vec<String>) -> Option<(T, Watch)> {
+        let Request::Command(cmd) = &self.request else { return None };
+        let (reply, watch) = link.watch(cmd, keys).await?;
+        Some((self.decode(RawReply(reply)).ok()?, watch))
     }
 
     /// Reads a reply.

@@ -14,6 +14,7 @@ mod sharing;
 mod silent;
 #[cfg(feature = "tls")]
 mod tls;
+mod watching;
 
 use std::time::Duration;
 
