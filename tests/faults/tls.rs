@@ -1,5 +1,6 @@
 //! TLS to a real server, with certificates made for the test: which servers are trusted, and how others are refused.
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use oxmq::client::Address;
@@ -54,23 +55,19 @@ async fn jobs_run_over_tls_and_an_idle_connection_that_was_cut_costs_nothing() {
     let job = queue.add("one", 1).await.unwrap();
     assert_eq!(job.wait_until_finished(Duration::from_secs(60)).await.unwrap(), 2);
     let mut redis = server.connection().await;
+    let listed = async |redis: &mut redis::aio::MultiplexedConnection| -> HashSet<String> {
+        let clients: String = redis::cmd("CLIENT").arg("LIST").query_async(redis).await.unwrap();
+        let id = |line: &str| line.split(' ').find_map(|field| field.strip_prefix("id=")).map(str::to_owned);
+        clients.lines().filter_map(id).collect()
+    };
     for n in 0..5 {
-        redis::cmd("CLIENT")
-            .arg("KILL")
-            .arg("TYPE")
-            .arg("normal")
-            .arg("SKIPME")
-            .arg("yes")
-            .exec_async(&mut redis)
-            .await
-            .unwrap();
-        // A connection that the server has closed is never used again, so no add is unknown.
+        let before = listed(&mut redis).await;
+        let killed = redis::cmd("CLIENT").arg(&["KILL", "TYPE", "normal", "SKIPME", "yes"]).to_owned();
+        killed.exec_async(&mut redis).await.unwrap();
+        // A connection that the server has closed is never used again, so no add is unknown. Only that of the test is left.
         crate::common::eventually::eventually("the connections are gone", || {
-            let mut redis = redis.clone();
-            async move {
-                let clients: String = redis::cmd("CLIENT").arg("LIST").query_async(&mut redis).await.unwrap();
-                clients.lines().count() <= 2
-            }
+            let (mut redis, before) = (redis.clone(), &before);
+            async move { listed(&mut redis).await.intersection(before).count() == 1 }
         })
         .await;
         tokio::time::sleep(Duration::from_millis(200)).await; // time itself: the end of the socket reaches us
