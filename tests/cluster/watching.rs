@@ -1,6 +1,7 @@
 //! Workers and listeners without a connection of their own are told of what is new, and need not ask for it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -32,8 +33,11 @@ fn worker(client: &Client, name: &str) -> Worker {
 
 /// Has another client add a job, and waits until a worker has run it.
 async fn run(adder: &Client, name: &str) {
+    static NEXT: AtomicU32 = AtomicU32::new(1);
     let queue: Queue<Value, Value> = adder.queue(name).open().unwrap();
-    queue.add("job", json!(1)).await.unwrap().wait_until_finished(PATIENCE).await.unwrap();
+    // By its id it is added once, even if a node dies with the reply.
+    let id = format!("job-{}", NEXT.fetch_add(1, Ordering::Relaxed));
+    queue.add("job", json!(1)).job_id(id).await.unwrap().wait_until_finished(PATIENCE).await.unwrap();
 }
 
 async fn hear(events: &mut QueueEvents) {
