@@ -254,8 +254,9 @@ impl Plan {
         if self.running > 0 && matches!(self.mode, Mode::Cancelling { stage: Stage::Gathering, .. }) {
             return None;
         }
-        // Jobs that are still to come go back as well, together with those that wait, so that all keep their order.
-        if self.asked > 0 && !self.starts_jobs() {
+        // Jobs that are still to come go back as well, together with those that wait, so that all keep their order. Once
+        // running jobs are cancelled time is short, and no outcome waits for a reply that may be lost.
+        if self.asked > 0 && matches!(self.mode, Mode::Draining { .. }) {
             return None;
         }
         let want = if self.drained { 0 } else { self.wanted(seen.slots) };

@@ -330,9 +330,13 @@ fn a_closing_worker_puts_jobs_back_together_with_those_that_are_still_to_come() 
     plan.look_again();
     let want = send(&mut plan, &seen(5, 0));
     assert_eq!(want, 2);
-    plan.close(Instant::now() + Duration::from_secs(30));
+    let now = Instant::now();
+    plan.close(now);
     (0..2).for_each(|_| plan.ended());
     assert_eq!(plan.next(&seen(5, 2)), Step::Rest);
+    // Once running jobs are told to stop, outcomes no longer wait for the call.
+    assert_eq!(plan.on_alarm(now), Some(Force::Cancel));
+    assert!(matches!(plan.next(&seen(5, 2)), Step::Call { want: 0, .. }));
     plan.returned(want);
     assert!(matches!(plan.next(&seen(5, 4)), Step::Call { want: 0, .. }));
 }
