@@ -17,15 +17,17 @@ help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 14
 
 .PHONY: setup
-setup: tools $(INTEROP)/node_modules/.package-lock.json ## redis-server, the pinned BullMQ versions and a first build
-	$(CARGO) build --quiet --all-features --example demo
+setup: both-sides ## redis-server, the pinned BullMQ versions, and tools of the tests
+	@command -v tmux >/dev/null || { $(APT) tmux; }
+	@command -v openssl >/dev/null || { $(APT) openssl; }
+
+.PHONY: both-sides
+both-sides: tools $(INTEROP)/node_modules/.package-lock.json
 
 .PHONY: tools
 tools:
 	@command -v redis-server >/dev/null || { $(APT) redis-server; }
 	@command -v cc >/dev/null || { $(APT) gcc libc6-dev; }
-	@command -v tmux >/dev/null || { $(APT) tmux; }
-	@command -v openssl >/dev/null || { $(APT) openssl; }
 	@command -v npm >/dev/null || { echo "node and npm are needed on the PATH (Node 20 or later)" >&2; exit 1; }
 
 %/node_modules/.package-lock.json: %/package-lock.json %/package.json
@@ -33,8 +35,8 @@ tools:
 	@touch $@
 
 .PHONY: demo
-demo: setup ## jobs from Node to Rust and back, on this repository's files
-	$(CARGO) run --quiet --all-features --example demo
+demo: both-sides ## jobs from Node to Rust and back, on this repository's files
+	$(CARGO) run --quiet --package oxmq-demo
 
 .PHONY: test
 test: setup ## all tests: units, integration, interop with Node, examples, doctests

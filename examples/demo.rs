@@ -37,7 +37,8 @@ const MISSING: &str = "no/such/file.rs";
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().find(|dir| dir.join("lua").is_dir());
+    let root = root.context("this is not run in a checkout of the repository")?;
     let mut files = Vec::new();
     for dir in ["src", "lua", "tests", "examples"] {
         collect(root, Path::new(dir), &mut files)?;
