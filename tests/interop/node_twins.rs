@@ -1,5 +1,7 @@
 //! BullMQ beside itself: shows that the scenarios work and that the comparison finds differences.
 
+use std::sync::OnceLock;
+
 use serde_json::json;
 
 use super::generate::run_random;
@@ -8,10 +10,12 @@ use super::ops::{Op, Reply, Side};
 use super::scenarios::{self, Scenario, TABLES, add, complete, counts, fail, fetch, get, op};
 use super::twin::{Mismatch, Twin};
 use crate::common::node::BullMq;
-use crate::common::server::{connect, shared_server};
+use crate::common::server::{RedisServer, connect};
 
 async fn nodes(left: BullMq, right: BullMq) -> Twin<NodeSide, NodeSide> {
-    let server = shared_server();
+    // After each step all keys of both databases are looked through: on the server that all tests share, that takes minutes.
+    static SERVER: OnceLock<RedisServer> = OnceLock::new();
+    let server = SERVER.get_or_init(RedisServer::start);
     let left = NodeSide::start(left, &server.database(0)).await;
     Twin::new(left, NodeSide::start(right, &server.database(1)).await).await
 }
