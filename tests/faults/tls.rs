@@ -172,6 +172,28 @@ async fn invalid_certificates_are_refused_unless_they_are_explicitly_accepted() 
     }
 }
 
+/// A proxy in front of several servers chooses by the name in the first message of the handshake.
+#[tokio::test]
+async fn the_server_is_told_the_name_that_is_wanted() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    for (host, name, told) in [
+        ("localhost", None, Some("localhost")),
+        ("localhost", Some("redis.internal"), Some("redis.internal")),
+        ("127.0.0.1", Some("redis.internal"), Some("redis.internal")),
+        // An address is no name.
+        ("127.0.0.1", None, None),
+    ] {
+        let options = name.map_or_else(|| to(host, port), |name| to(host, port).tls_server_name(name));
+        let client = tokio::spawn(connect(options));
+        let (stream, _) = listener.accept().await.unwrap();
+        let acceptor = tokio_rustls::LazyConfigAcceptor::new(Default::default(), stream);
+        let hello = acceptor.await.unwrap();
+        assert_eq!(hello.client_hello().server_name(), told, "{host} {name:?}");
+        client.abort();
+    }
+}
+
 #[tokio::test]
 async fn a_certificate_may_be_for_an_address() {
     let certificates = Certificates::new();
