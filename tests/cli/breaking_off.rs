@@ -164,6 +164,24 @@ async fn import_and_export_can_be_broken_off() {
     assert!(!lines.is_empty() && lines.len() < JOBS, "{}", lines.len());
     assert_eq!(lines.len(), number(&ran.err), "{}", ran.err);
     assert!(lines.iter().all(|line| serde_json::from_str::<Value>(line).is_ok()), "no line is cut");
+
+    // An export of yesterday is not replaced by a part of today's.
+    let file = oxmq::testing::fresh_dir().join("jobs.jsonl");
+    std::fs::write(&file, "of yesterday").unwrap();
+    let passed = long.proxy.counters().down;
+    let has_begun = async || long.proxy.counters().down > passed + 60_000;
+    let ran = long.stopped(&format!("export q -s failed -o {}", file.display()), "", has_begun).await;
+    let (part, is_kept) = (file.with_extension("jsonl.part"), format!("{} is as it was", file.display()));
+    assert!(ran.err.contains(&format!("is in {}", part.display())) && ran.err.contains(&is_kept), "{}", ran.err);
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "of yesterday");
+    let text = std::fs::read_to_string(&part).unwrap();
+    assert_eq!(text.lines().count(), number(&ran.err), "{}", ran.err);
+    assert!(text.lines().all(|line| serde_json::from_str::<Value>(line).is_ok()), "no line is cut");
+    // The next one does not write to the same part, which may be under way.
+    call(&long.on, &["export", "q", "-s", "failed", "-o", file.to_str().unwrap()], "").await.ok();
+    assert_eq!(std::fs::read_to_string(&file).unwrap().lines().count(), JOBS);
+    assert_eq!(std::fs::read_to_string(&part).unwrap(), text);
+    assert_eq!(std::fs::read_dir(file.parent().unwrap()).unwrap().count(), 2);
 }
 
 #[tokio::test]

@@ -181,6 +181,25 @@ async fn an_export_that_loses_its_server_tells_how_much_is_written() {
     assert!(ran.out.lines().all(|line| serde_json::from_str::<Value>(line).is_ok()), "no line is cut");
 }
 
+/// An older export stays: a part of it, or what a server that was restarted has left, is no replacement.
+#[tokio::test]
+async fn an_export_that_is_not_whole_replaces_no_file() {
+    for then in [Then::Gone, Then::Back] {
+        let mut dying = Dying::new(JobState::Failed).await;
+        let file = oxmq::testing::fresh_dir().join("jobs.jsonl");
+        std::fs::write(&file, "of yesterday").unwrap();
+        let passed = dying.long.proxy.counters().down;
+        let has_begun = async |long: &Long| long.proxy.counters().down > passed + 60_000;
+        let ran = dying.dies(&format!("export q -s failed -o {}", file.display()), "", then, has_begun).await;
+        assert_eq!(ran.code, 5, "{}", ran.err);
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "of yesterday");
+        let part = file.with_extension("jsonl.part");
+        assert!(ran.err.contains(&format!("what was written is in {}", part.display())), "{}", ran.err);
+        let text = std::fs::read_to_string(part).unwrap();
+        assert!(text.lines().all(|line| serde_json::from_str::<Value>(line).is_ok()), "no line is cut");
+    }
+}
+
 /// Writes a number with a comma at each thousand.
 fn commas(n: usize) -> String {
     if n < 1_000 { n.to_string() } else { format!("{},{:03}", n / 1_000, n % 1_000) }

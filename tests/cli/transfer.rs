@@ -184,3 +184,26 @@ async fn an_export_that_reads_nothing_leaves_the_file_as_it_is() {
     call(&on, &["export", "odd", "-s", "failed", "-o", path], "").await.ok();
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "");
 }
+
+#[cfg(unix)]
+#[tokio::test]
+async fn an_export_keeps_who_may_read_the_file_and_the_link_to_it() {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    let on = Fixture::new().await;
+    on.add_many(3).await;
+    let dir = oxmq::testing::fresh_dir();
+    let (file, link) = (dir.join("jobs.jsonl"), dir.join("link"));
+    std::fs::write(&file, "of yesterday").unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    symlink("jobs.jsonl", &link).unwrap();
+    call(&on, &["export", "q", "-o", link.to_str().unwrap()], "").await.ok();
+    assert!(std::fs::symlink_metadata(&link).unwrap().is_symlink());
+    assert_eq!(std::fs::read_to_string(&file).unwrap().lines().count(), 3);
+    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 2);
+    // What is no file is written to as it is.
+    call(&on, &["export", "q", "-o", "/dev/null"], "").await.ok();
+    assert!(!std::fs::metadata("/dev/null").unwrap().is_file());
+    let ran = call(&on, &["export", "q", "-o", dir.join("missing/jobs.jsonl").to_str().unwrap()], "").await;
+    assert!(ran.code == 1 && ran.err.contains("missing/jobs.jsonl"), "{ran:?}");
+}

@@ -1,9 +1,9 @@
 //! `oxmq export` and `import`
 
 mod add;
+mod output;
 
-use std::io::{BufRead, BufReader, BufWriter, Read, Write};
-use std::path::Path;
+use std::io::{BufRead, BufReader, Read};
 use std::time::{Duration, SystemTime};
 
 use futures::StreamExt;
@@ -14,6 +14,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
+use self::output::Output;
 use super::{bulk, jobs};
 use crate::args::{Export, Global, Import};
 use crate::connect::{self, AnyJob, AnyQueue, SameServer};
@@ -33,25 +34,19 @@ struct Exported {
 pub(crate) async fn export(global: &Global, args: Export) -> Outcome {
     let (client, queue) = connect::queue(global, &args.queue).await?;
     let server = SameServer::now(&client).await;
-    let mut output = Output { path: args.output.as_deref(), out: None };
+    let mut output = Output::new(args.output.as_deref());
     let bar = if args.output.is_some() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
     let mut exported = Exported::default();
     let ended = say::unless_stopped(write_all(&queue, &args, &mut output, &mut exported, &bar)).await;
     bar.finish_and_clear();
     let Exported { written, unreadable } = exported;
-    if let Some(Err(failure)) = ended {
-        // What was read is written, and an older file that nothing was read for stays as it is.
-        if written > 0 {
-            output.open()?.flush()?;
-        }
-        return Err(failure);
-    }
-    output.open()?.flush()?;
-    if ended.is_none() {
-        return Err(Failure::new(STOPPED, format!("stopped: only the first {} are written", say::jobs(written))));
-    }
+    let ended = match ended {
+        Some(Ok(())) => server.still("jobs may be missing in what is written").await,
+        Some(failed) => failed,
+        None => Err(Failure::new(STOPPED, format!("stopped: only the first {} are written", say::jobs(written)))),
+    };
+    ended.and_then(|()| output.complete()).map_err(|failure| output.give_up(written, failure))?;
     eprintln!("{} written", say::jobs(written));
-    server.still("jobs may be missing in what is written").await?;
     if unreadable > 0 {
         return Err(Failure::new(IN_PART, format!("{} cannot be read, and were left out", say::jobs(unreadable))));
     }
@@ -106,29 +101,6 @@ fn half_way(error: oxmq::Error, written: u64) -> Failure {
     }
     let text = format!("it failed half-way: {}; only the first {} are written", failure.text, say::jobs(written));
     Failure::new(IN_PART, text)
-}
-
-/// Where an export goes. A file is created when the first jobs are read: what cannot be read leaves an older one as it is.
-struct Output<'a> {
-    path: Option<&'a Path>,
-    out: Option<BufWriter<Box<dyn Write>>>,
-}
-
-impl Output<'_> {
-    fn open(&mut self) -> Outcome<&mut BufWriter<Box<dyn Write>>> {
-        let out = match self.out.take() {
-            Some(out) => out,
-            None => BufWriter::new(self.create()?),
-        };
-        Ok(self.out.insert(out))
-    }
-
-    fn create(&self) -> Outcome<Box<dyn Write>> {
-        Ok(match self.path {
-            None => Box::new(std::io::stdout()),
-            Some(path) => Box::new(std::fs::File::create(path).map_err(|error| Failure::about(path.display(), error))?),
-        })
-    }
 }
 
 /// Returns when jobs of this state are due, one answer for each; nothing unless they are delayed. Their fields do not
