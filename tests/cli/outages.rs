@@ -238,6 +238,37 @@ async fn an_action_that_loses_its_server_is_finished_by_the_same_call() {
     }
 }
 
+/// Jobs that are named are cancelled one by one, and those that were not reached are told.
+#[tokio::test]
+async fn a_cancellation_that_loses_its_server_is_finished_by_the_same_call() {
+    const NAMED: usize = 1_000;
+    let mut dying = Dying::new(JobState::Waiting).await;
+    let ids: Vec<String> = (1..=NAMED).map(|n| format!("j{n}")).collect();
+    let words = format!("cancel q {} --yes", ids.join(" "));
+    let cancelled = async |long: &Long| {
+        let mut redis = long.on.redis.clone();
+        let mut count = 0;
+        for id in &ids {
+            let key = long.on.key(id);
+            let is_cancelled: bool = redis::cmd("HEXISTS").arg(key).arg("defa").query_async(&mut redis).await.unwrap();
+            if !is_cancelled {
+                break;
+            }
+            count += 1;
+        }
+        count
+    };
+    let has_begun = async |long: &Long| cancelled(long).await > 0;
+    let ran = dying.dies(&words, "", Then::Gone, has_begun).await;
+    let of = |word: &str| ran.out.lines().filter(|line| line.contains(word)).count();
+    let (done, unknown, not_asked) = (of("it fails without a run"), of(": unknown ("), of("since the server is away"));
+    assert!(ran.code == 5 && done > 0 && (1..=2).contains(&unknown), "{done} {unknown} {}", ran.err);
+    assert_eq!(done + unknown + not_asked, NAMED, "{}", ran.err);
+    let again = dying.again(&words, "").await.ok();
+    assert_eq!(again.lines().count(), NAMED);
+    assert_eq!(cancelled(&dying.long).await, NAMED);
+}
+
 #[tokio::test]
 async fn a_doctor_that_loses_its_server_says_so() {
     let mut dying = Dying::new(JobState::Failed).await;

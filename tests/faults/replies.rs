@@ -390,3 +390,29 @@ async fn an_end_that_is_refused_is_no_final_failure_because_the_job_cannot_be_re
     assert_eq!(fixture.count(JobState::Failed).await, 0);
     worker.close().await;
 }
+
+/// To mend is to be done: the second call finds nothing that is wrong.
+#[cfg(feature = "doctor")]
+#[tokio::test]
+async fn what_the_doctor_mends_is_mended_once_although_replies_are_lost() {
+    let (proxy, fixture) = proxied().await;
+    let ids = fixture.add_many(2).await;
+    let mut redis = fixture.redis.clone();
+    let (wait, active) = (fixture.key("wait"), fixture.key("active"));
+    // One is in no list, and one is active without a lock.
+    let () = redis::cmd("DEL").arg(&wait).query_async(&mut redis).await.unwrap();
+    let () = redis::cmd("LPUSH").arg(&active).arg(&ids[0]).query_async(&mut redis).await.unwrap();
+    let doctor = fixture.client.doctor().queue("q").pause(Duration::from_millis(1));
+    let report = doctor.examine().await.unwrap();
+    for (kind, word) in [("active-without-lock", "active"), ("lost-jobs", "lost")] {
+        let finding = report.findings.iter().find(|finding| finding.kind.as_str() == kind).unwrap();
+        proxy.cut_after_request(
+            Matcher::new(move |args| args.get(4).is_some_and(|what| what == word.as_bytes())).times(2),
+        );
+        doctor.mend(finding).await.unwrap();
+    }
+    assert_eq!(proxy.counters().lost_replies, 4);
+    assert_eq!(fixture.count(JobState::Waiting).await, 2);
+    assert!(doctor.examine().await.unwrap().findings.iter().all(|finding| finding.queue.is_none()));
+    check(&fixture, &ids).await;
+}
