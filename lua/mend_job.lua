@@ -8,12 +8,14 @@ ARGV    1 what      "id"     removes an id without a job from the list or set AR
                     "active" moves a job that is active without a lock to the front of the queue
                     "lost"   adds a job that is in no list and no set to the one of its state: finished, waiting for
                              children, delayed, or ready
-                    "parent" releases a parent that waits for children none of which exists
+                    "parent" takes up to 1,000 children out of what a parent waits for, if none of them exists, and releases
+                             the parent after the last one
                     "paused" moves 1,000 jobs that version 5 keeps in `paused` to `wait`, unless the queue is paused
         2 id        the job, or the deduplication id; empty for "paused"
         3 state     suffix of the key
         4 now       ms
-RETURN  1 if it was mended, for "paused" the number of jobs moved; 0 if there was nothing to mend any more
+RETURN  1 if it was mended, for "paused" the number of jobs moved; 0 if there was nothing to mend any more; 2 for a parent
+        that waits for further children, which the next call looks at
 EVENTS  waiting {jobId, prev} of a job that is ready again, delayed {jobId, delay} of one that is not due yet
 USES    queue, settings, wake, number, prioritize, delay, announce, ready, states, whereabouts, delete, is_job
 COST    some ten commands, and a search of the lists; up to 1,000 for "parent"
@@ -81,14 +83,14 @@ elseif what == "lost" then
   return make_ready()
 elseif what == "parent" then
   local pending = job .. ":dependencies"
-  local count = call("SCARD", pending)
-  if count == 0 or count > 1000 or not is_job(job) then return 0 end
-  if not call("ZSCORE", base .. "waiting-children", id) then return 0 end
+  if not is_job(job) or not call("ZSCORE", base .. "waiting-children", id) then return 0 end
+  local children = call("SRANDMEMBER", pending, "1000")
   -- A child that exists again holds its parent back rightly.
-  for _, child in ipairs(call("SMEMBERS", pending)) do
+  for _, child in ipairs(children) do
     if call("EXISTS", child) == 1 then return 0 end
   end
-  call("DEL", pending)
+  if #children > 0 then call("SREM", pending, unpack(children)) end
+  if call("EXISTS", pending) == 1 then return 2 end
   call("ZREM", base .. "waiting-children", id)
   return make_ready("waiting-children")
 elseif what == "paused" then

@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::flow::{Hold, WaitsFor};
 use crate::keys::is_no_job;
 use crate::script::examine_jobs::{count_events, is_in, owner_of, ttl_of, type_of};
-use crate::script::mend_job::mend_job;
+use crate::script::mend_job::{MORE_CHILDREN, mend_job};
 use crate::script::probe_jobs::probe_jobs;
 use crate::state::{JobCounts, JobState};
 
@@ -276,7 +276,12 @@ pub(super) async fn mend(engine: &Engine, finding: &Finding) -> Result<u64> {
                     FindingKind::StuckParents => "parent",
                     _ => continue,
                 };
-                mended += engine.call(mend_job(what, &suspect.id, suspect.state, now)).await?;
+                let step = async || engine.call(mend_job(what, &suspect.id, suspect.state, now)).await;
+                let mut done = step().await?;
+                while what == "parent" && done == MORE_CHILDREN {
+                    done = step().await?;
+                }
+                mended += done;
             }
             Ok(mended)
         }

@@ -104,6 +104,35 @@ async fn one_failed_child_among_very_many_is_found() {
     assert_eq!(kinds(&on).await, ["stuck-parents"]);
 }
 
+/// Of very many missing children a call takes a thousand.
+#[tokio::test]
+async fn a_parent_of_thousands_of_missing_children_is_released() {
+    let on = Fixture::new().await;
+    let orphan = async |exists: bool| {
+        let text = "redis.call('DEL', KEYS[1] .. 'wait')
+                    redis.call('HSET', KEYS[1] .. 'p', 'name', 'p', 'data', '{}', 'opts', '{}', 'timestamp', '1')
+                    redis.call('ZADD', KEYS[1] .. 'waiting-children', 1, 'p')
+                    for n = 1, 2500 do redis.call('SADD', KEYS[1] .. 'p:dependencies', KEYS[1] .. 'gone-' .. n) end
+                    if ARGV[1] == '1' then redis.call('SADD', KEYS[1] .. 'p:dependencies', KEYS[1] .. 'meta') end";
+        let mut eval = redis::cmd("EVAL");
+        eval.arg(text).arg(1).arg(on.key("")).arg(u8::from(exists));
+        eval.exec_async(&mut on.redis.clone()).await.unwrap();
+    };
+    orphan(false).await;
+    assert_eq!(mended(&on).await, 1);
+    assert_eq!(on.queue.job("p").get_state().await.unwrap(), JobState::Waiting);
+    assert!(!kinds(&on).await.contains(&"stuck-parents".to_owned()));
+    // One that exists, here any key, holds it back.
+    orphan(true).await;
+    assert_eq!(mended(&on).await, 0);
+    assert_eq!(on.queue.job("p").get_state().await.unwrap(), JobState::WaitingChildren);
+    // One that nothing holds back any more.
+    orphan(false).await;
+    spoil(&on, &["DEL @p:dependencies"]).await;
+    assert_eq!(mended(&on).await, 1);
+    assert_eq!(on.queue.job("p").get_state().await.unwrap(), JobState::Waiting);
+}
+
 #[tokio::test]
 async fn a_parent_of_parents_is_reported_for_what_is_lost_below() {
     let on = Fixture::new().await;

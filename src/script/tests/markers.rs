@@ -378,6 +378,7 @@ const ADMIN: &[Row] = &[
         "mend_job parent a '' now",
         "0 0",
     ),
+    ("a parent that has no children left", "job @a;ZADD @waiting-children 1 a", "mend_job parent a '' now", "0 0"),
     ("a job that was nowhere and is not yet due", "job @a delay 500 timestamp now", "mend_job lost a '' now", "1 soon"),
     ("a job that was nowhere and has ended", "job @a finishedOn 5", "mend_job lost a '' now", ""),
     ("a marker is given back", "LPUSH @wait a;ZADD @delayed 6963200002048000 b", "wake_workers", "0 0 1 soon"),
