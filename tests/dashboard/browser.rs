@@ -131,6 +131,26 @@ async fn nothing_is_cut_off_on_a_small_telephone() {
     chrome.close().await;
 }
 
+/// The title, the field and the button of the page's head are one line, however long the title is.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs chromium and chromedriver: make test-dashboard"]
+async fn a_long_title_leaves_room_for_the_button_on_a_small_telephone() {
+    for title in ["oxmq", "mails in production, Frankfurt"] {
+        let shop = Shop::open(|dashboard| dashboard.title(title)).await;
+        let chrome = Chrome::telephone().await;
+        chrome.go(&shop.url).await;
+        chrome.find("//button[@id='live']").await;
+        let rows = "return ['.brand', '.search', '#live'].map(of => {
+            const place = document.querySelector(of).getBoundingClientRect();
+            return Math.round((place.top + place.bottom) / 2);
+        })";
+        let rows: Vec<i64> = serde_json::from_value(chrome.script(rows).await).unwrap();
+        assert!(rows.iter().all(|row| (row - rows[0]).abs() < 8), "{title}: {rows:?}");
+        assert_eq!(chrome.script(CUT_OFF).await, serde_json::json!([]), "{title}");
+        chrome.close().await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs chromium and chromedriver: make test-dashboard"]
 async fn a_second_click_on_the_way_sends_nothing() {
