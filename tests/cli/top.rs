@@ -102,8 +102,19 @@ async fn a_small_screen_shows_queues_then_jobs_then_one_job() {
     terminal.press("Escape");
     // A terminal takes an Escape and what follows it at once for one key.
     terminal.shows("by waiting").await;
-    terminal.press("s");
-    terminal.shows("by failed").await;
+    let running: Queue = on.client.queue("running").open().unwrap();
+    running.add("job", json!(1)).await.unwrap();
+    let by_hand: oxmq::ManualWorker<Value, Value> = on.client.manual_worker("running").open().unwrap();
+    let held = by_hand.get_next_job("t").await.unwrap();
+    let first_of = async |sort: &str| {
+        terminal.press("s");
+        let screen = terminal.shows(&format!("by {sort}")).await;
+        screen.lines().nth(2).unwrap().split_whitespace().next().unwrap().to_owned()
+    };
+    terminal.shows("running").await;
+    assert_eq!(first_of("active").await, "running");
+    assert_eq!(first_of("failed").await, "mails");
+    drop(held);
     // A job that is added meanwhile is shown.
     on.queue.add("new", json!(1)).await.unwrap();
     eventually("the new job is counted", || async {

@@ -27,7 +27,7 @@ pub(super) const HELP: [&str; 22] = [
     "up, down, j, k   choose a queue or a job     PgUp, PgDn, Home, End  by pages, to the ends",
     "Enter, right     its jobs; then the job      Esc, left              back",
     "/                queues by a part of their name; Enter keeps it, Esc drops it",
-    "s                sorts by jobs that wait, that failed, by age, by name",
+    "s                sorts by jobs that wait, that run, that failed, by age, by name",
     "1 to 7           the state of the jobs that are shown",
     "q                ends",
     "",
@@ -62,6 +62,7 @@ pub(super) const STATES: [JobState; 7] = [
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Sort {
     Waiting,
+    Active,
     Failed,
     Oldest,
     Name,
@@ -71,6 +72,7 @@ impl Sort {
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Waiting => "waiting",
+            Self::Active => "active",
             Self::Failed => "failed",
             Self::Oldest => "oldest",
             Self::Name => "name",
@@ -79,7 +81,8 @@ impl Sort {
 
     fn next(self) -> Self {
         match self {
-            Self::Waiting => Self::Failed,
+            Self::Waiting => Self::Active,
+            Self::Active => Self::Failed,
             Self::Failed => Self::Oldest,
             Self::Oldest => Self::Name,
             Self::Name => Self::Waiting,
@@ -294,6 +297,7 @@ impl App {
     fn sort(&mut self) {
         match self.sort {
             Sort::Waiting => self.sort_by(|queue| Reverse(queue.waiting())),
+            Sort::Active => self.sort_by(|queue| Reverse(queue.counts.active)),
             Sort::Failed => self.sort_by(|queue| Reverse(queue.counts.failed)),
             Sort::Oldest => self.sort_by(|queue| {
                 let oldest = queue.oldest_waiting.as_ref();
@@ -339,9 +343,11 @@ impl App {
             KeyCode::End => self.go(isize::MAX / 2),
             KeyCode::Enter | KeyCode::Right => self.go_in(),
             KeyCode::Esc | KeyCode::Backspace | KeyCode::Left => self.go_back(),
-            KeyCode::Char('s') => {
+            KeyCode::Char('s') if matches!(self.screen, Screen::Queues) => {
                 self.sort = self.sort.next();
                 self.sort();
+                // Other queues may be on the screen now.
+                self.moved = true;
             }
             KeyCode::Char('/') if matches!(self.screen, Screen::Queues) => self.find.is_typed = true,
             KeyCode::Char('?') if matches!(self.screen, Screen::Queues) => self.screen = Screen::Help { from: 0 },
