@@ -301,14 +301,15 @@ async fn beat(
         };
         watcher.0.lock().sure = Some(now);
         let Some(topology) = topology.upgrade() else { return Ok(()) };
+        // Noticed and marked at once, so that no change comes between.
+        let has_changed = map.borrow_and_update().has_changed();
         if owners != known {
             known = owners;
             topology.refresh_beside();
             watcher.tell_all();
-        } else if map.has_changed().unwrap_or(true) {
+        } else if has_changed {
             watcher.tell_all();
         }
-        map.mark_unchanged();
         topology.now_and_then();
     }
     Ok(())

@@ -137,6 +137,11 @@ impl<D, R> JobRef<D, R> {
 
     /// Returns the state of the job. One round trip.
     ///
+    /// A job that is in none of the sets is searched for in the lists of active and of waiting jobs, as in BullMQ: Redis
+    /// looks at some 200 ids in a microsecond, so that with a million waiting jobs it serves nobody else for 5 ms.
+    /// [`waits_for`](Self::waits_for) tells the state of any job too, and looks only at the waiting jobs that run next: one
+    /// that it finds in no other place counts as waiting behind them.
+    ///
     /// # Errors
     ///
     /// Errors of the connection.

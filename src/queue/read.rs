@@ -53,6 +53,9 @@ impl<D, R> Queue<D, R> {
     /// Reads a job and its state, at one moment; `None` if there is none. One round trip. This is what an API needs to
     /// report on a job, with progress and result.
     ///
+    /// In a very long list of waiting jobs the search for the state takes Redis some ms, as
+    /// [`JobRef::get_state`](crate::JobRef::get_state) says.
+    ///
     /// # Errors
     ///
     /// As [`get_job`](Self::get_job).

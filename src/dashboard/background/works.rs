@@ -1,6 +1,6 @@
 //! What is known of actions in the background: how far they are, and how they ended.
 
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -86,27 +86,50 @@ impl Work {
 
 /// All running works, and the last finished ones.
 #[derive(Default)]
-pub(in crate::dashboard) struct Works(Lock<BTreeMap<u64, Arc<Work>>>);
+pub(in crate::dashboard) struct Works(Lock<VecDeque<(u64, Arc<Work>)>>);
 
 impl Works {
     pub(in crate::dashboard) fn find(&self, id: &str) -> Option<Arc<Work>> {
         let id: u64 = id.parse().ok()?;
-        self.0.lock().get(&id).cloned()
+        self.0.lock().iter().find(|(known, _)| *known == id).map(|(_, work)| Arc::clone(work))
     }
 
     /// Adds a work and returns its id; `None` if too many are running.
     pub(in crate::dashboard) fn keep(&self, work: &Arc<Work>) -> Option<u64> {
         let mut works = self.0.lock();
-        if works.values().filter(|work| work.end().is_none()).count() >= AT_ONCE {
+        if works.iter().filter(|(_, work)| work.end().is_none()).count() >= AT_ONCE {
             return None;
         }
         while works.len() >= KEPT {
-            let oldest = works.iter().find(|(_, work)| work.end().is_some()).map(|(id, _)| *id);
-            works.remove(&oldest?);
+            let oldest = works.iter().position(|(_, work)| work.end().is_some());
+            works.remove(oldest?);
         }
         // Random, since a link of an earlier process must not lead to another work.
         let id = fastrand::u64(..);
-        works.insert(id, Arc::clone(work));
+        works.push_back((id, Arc::clone(work)));
         Some(id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oldest_that_have_ended_are_forgotten_first() {
+        let (works, mut ids) = (Works::default(), Vec::new());
+        let new = || Arc::new(Work::new(Vec::new(), Action::Retry, String::new(), String::new(), String::new(), 0));
+        let underway = new();
+        let underway = works.keep(&underway).unwrap();
+        for _ in 0..2 * KEPT {
+            let work = new();
+            ids.push(works.keep(&work).unwrap());
+            work.ended(Ok(String::new()));
+        }
+        let is_known = |id: &u64| works.find(&id.to_string()).is_some();
+        let (forgotten, kept) = ids.split_at(KEPT + 1);
+        assert!(!forgotten.iter().any(is_known) && kept.iter().all(is_known) && is_known(&underway));
+        // No more than a few run at once.
+        assert_eq!((0..AT_ONCE).filter(|_| works.keep(&new()).is_some()).count(), AT_ONCE - 1);
     }
 }
