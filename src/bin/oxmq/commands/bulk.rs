@@ -155,6 +155,8 @@ struct Ended {
     stopped_at: Option<String>,
     /// Why it failed.
     problem: Option<String>,
+    /// Whether it may have done more than it was told of: the server or the connection was lost.
+    is_uncertain: bool,
 }
 
 /// After a failed step the run tries again a second later, this many times in a row: a broken connection may come back.
@@ -177,13 +179,13 @@ async fn watch(global: &Global, action: BulkAction, places: u64, what: &'static 
     bar.set_message(what);
     bar.enable_steady_tick(Duration::from_millis(200));
     let stop = say::Stop::listen();
-    let (mut broken, mut problem) = (0, None);
+    let (mut broken, mut problem, mut is_uncertain) = (0, None, false);
     while !stop.is_asked() && problem.is_none() {
         // A step that has begun is completed, so that its outcome can be reported.
         match run.next().await {
             Ok(None) => {
                 bar.finish_and_clear();
-                return Ok(Ended { report: run.report().clone(), stopped_at: None, problem });
+                return Ok(Ended { report: run.report().clone(), stopped_at: None, problem, is_uncertain });
             }
             Ok(Some(step)) => {
                 broken = 0;
@@ -193,11 +195,14 @@ async fn watch(global: &Global, action: BulkAction, places: u64, what: &'static 
                 broken += 1;
                 tokio::time::sleep(PAUSE).await;
             }
-            Err(error) => problem = Some(Failure::from(error).text),
+            Err(error) => {
+                is_uncertain = !is_final(&error);
+                problem = Some(Failure::from(error).text);
+            }
         }
     }
     bar.finish_and_clear();
-    Ok(Ended { report: run.report().clone(), stopped_at: Some(run.cursor().to_string()), problem })
+    Ok(Ended { report: run.report().clone(), stopped_at: Some(run.cursor().to_string()), problem, is_uncertain })
 }
 
 fn finish(global: &Global, ended: &Ended, verb: Verb) -> Outcome {
@@ -213,7 +218,12 @@ fn finish(global: &Global, ended: &Ended, verb: Verb) -> Outcome {
     }
     if let Some(problem) = &ended.problem {
         if report.done == 0 {
-            return Err(Failure::new(ERROR, problem));
+            let more = if ended.is_uncertain {
+                "; a first step may have been carried out, and the same call continues"
+            } else {
+                ""
+            };
+            return Err(Failure::new(ERROR, format!("{problem}{more}")));
         }
         let how = ended.stopped_at.as_ref().map_or_else(String::new, |cursor| format!("; --after {cursor} goes on"));
         return Err(Failure::new(IN_PART, format!("it failed half-way: {problem}{how}")));
@@ -292,8 +302,9 @@ async fn by_ids(
         let one = match make(queue.jobs(filter.id(id))).await {
             Ok(one) => one,
             Err(error) => {
+                let is_uncertain = !is_final(&error);
                 let problem = Some(format!("at {id}: {}", Failure::from(error).text));
-                return finish(global, &Ended { report, stopped_at: None, problem }, verb);
+                return finish(global, &Ended { report, stopped_at: None, problem, is_uncertain }, verb);
             }
         };
         report.done += one.done;
@@ -302,7 +313,7 @@ async fn by_ids(
         report.unknown += one.unknown;
         report.refusals.extend(one.refusals);
     }
-    finish(global, &Ended { report, stopped_at: None, problem: None }, verb)
+    finish(global, &Ended { report, stopped_at: None, problem: None, is_uncertain: false }, verb)
 }
 
 /// Asks whether to go on, for commands that concern a whole queue.
