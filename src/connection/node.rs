@@ -30,8 +30,9 @@ pub(super) struct Node {
     /// that finds it broken, which compares the number so that it does not drop a newer one.
     current: RwLock<Option<Arc<Live>>>,
     dialing: Lock<Dialing>,
-    /// Whether scripts may carry flags.
-    knows_flags: AtomicBool,
+    /// Whether scripts may carry flags. Shared by all connections of a client to the same server: whoever sends the first
+    /// call of a connection knows it before that is open.
+    knows_flags: Arc<AtomicBool>,
     /// The deadline of a command in ms.
     timeout: AtomicU64,
 }
@@ -116,16 +117,20 @@ impl Limits {
 impl Node {
     /// Creates a node without a connection.
     pub(super) fn new(dialer: Dialer) -> Arc<Self> {
+        Self::knowing(dialer, Arc::default())
+    }
+
+    /// Creates a node that goes by, and sets, what others know of the server.
+    pub(super) fn knowing(dialer: Dialer, knows_flags: Arc<AtomicBool>) -> Arc<Self> {
         let timeout = AtomicU64::new(millis(dialer.options().command_timeout));
-        let (current, dialing, knows_flags) = (RwLock::default(), Lock::default(), AtomicBool::new(false));
+        let (current, dialing) = (RwLock::default(), Lock::default());
         Arc::new(Self { dialer, current, dialing, knows_flags, timeout })
     }
 
     /// Returns the same node with a connection of its own, for another runtime.
     pub(super) fn another(&self) -> Arc<Self> {
-        let another = Self::new(self.dialer.clone());
+        let another = Self::knowing(self.dialer.clone(), Arc::clone(&self.knows_flags));
         another.at_least(self.timeout());
-        another.knows_flags.store(self.knows_flags(), Ordering::Relaxed);
         another
     }
 

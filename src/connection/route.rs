@@ -6,6 +6,7 @@
 //! caller waits and asks the same node again, until that answers `MOVED`.
 
 use std::collections::HashMap;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
@@ -40,6 +41,8 @@ pub(super) struct Pool {
     dialer: Dialer,
     topology: Arc<Topology>,
     nodes: Lock<HashMap<Address, Arc<Node>>>,
+    /// Which nodes know script flags, for all pools of the client.
+    knows_flags: Arc<Lock<HashMap<Address, Arc<AtomicBool>>>>,
     timeout: Lock<Duration>,
     watchers: Watchers,
 }
@@ -47,7 +50,16 @@ pub(super) struct Pool {
 impl Pool {
     pub(super) fn new(dialer: Dialer, topology: Arc<Topology>) -> Arc<Self> {
         let timeout = Lock::new(dialer.options().command_timeout);
-        Arc::new(Self { dialer, topology, nodes: Lock::default(), timeout, watchers: Watchers::default() })
+        let (nodes, knows_flags) = (Lock::default(), Arc::default());
+        Arc::new(Self { dialer, topology, nodes, knows_flags, timeout, watchers: Watchers::default() })
+    }
+
+    /// Returns a pool without connections to the same nodes.
+    fn another(&self) -> Arc<Self> {
+        let (dialer, topology) = (self.dialer.clone(), Arc::clone(&self.topology));
+        let (nodes, knows_flags) = (Lock::default(), Arc::clone(&self.knows_flags));
+        let timeout = Lock::new(self.timeout());
+        Arc::new(Self { dialer, topology, nodes, knows_flags, timeout, watchers: Watchers::default() })
     }
 
     fn node(&self, address: &Address) -> Arc<Node> {
@@ -57,10 +69,16 @@ impl Pool {
         }
         // A node without slots needs no connection.
         nodes.retain(|known, _| self.topology.is_master(known));
-        let node = Node::new(self.dialer.at(address));
+        let node = Node::knowing(self.dialer.at(address), self.flags_of(address));
         node.at_least(self.timeout());
         nodes.insert(address.clone(), Arc::clone(&node));
         node
+    }
+
+    fn flags_of(&self, address: &Address) -> Arc<AtomicBool> {
+        let mut known = self.knows_flags.lock();
+        known.retain(|other, _| other == address || self.topology.is_master(other));
+        Arc::clone(known.entry(address.clone()).or_default())
     }
 
     fn timeout(&self) -> Duration {
@@ -114,9 +132,7 @@ impl Route {
 
     /// Returns the same route with connections of its own.
     pub(super) fn another(&self) -> Self {
-        let pool = Pool::new(self.pool.dialer.clone(), Arc::clone(&self.pool.topology));
-        pool.at_least(self.pool.timeout());
-        Self::new(pool, self.place.clone())
+        Self::new(self.pool.another(), self.place.clone())
     }
 
     /// Returns a route to each node that has keys.

@@ -12,6 +12,7 @@ use super::{client, options, untagged_prefix};
 use crate::common::cluster::{Cluster, name_on, name_on_each, shared_cluster, slot_of};
 use crate::common::eventually::{eventually, eventually_within};
 use crate::common::fixture::{Ledger, PATIENCE, listen};
+use crate::common::server::server_version;
 
 #[tokio::test]
 async fn queues_on_every_node_add_process_and_emit_events() {
@@ -218,4 +219,27 @@ async fn workers_without_a_connection_of_their_own_look_for_jobs_of_every_slot()
         assert_eq!(queue(name).get_workers().await.unwrap().len(), 1, "{name}");
     }
     join_all(workers.into_iter().map(|worker| async move { worker.close().await })).await;
+}
+
+/// A large outcome has a connection of its own, which knows beforehand how scripts are sent to this server. Otherwise it
+/// would name a script that the server does not have, and be sent a second time with its text.
+#[tokio::test]
+async fn a_large_outcome_is_sent_once() {
+    let cluster = Cluster::start();
+    let client = client(&cluster, "p").await;
+    let name = name_on("large", 0);
+    let text = |job: Job<usize, String>| async move { Ok::<_, Halt>("x".repeat(*job.data())) };
+    let worker = client.worker(&name, text).start().unwrap();
+    let queue: Queue<usize, String> = client.queue(&name).open().unwrap();
+    let unknown = || {
+        let info: String = redis::cmd("INFO").arg("errorstats").query(&mut cluster.admin(0)).unwrap();
+        info.lines().find(|line| line.starts_with("errorstat_NOSCRIPT")).map(str::to_owned)
+    };
+    let run = async |bytes| queue.add("job", bytes).await.unwrap().wait_until_finished(PATIENCE).await.unwrap();
+    run(10).await;
+    let before = unknown();
+    assert_eq!(run(3_000_000).await.len(), 3_000_000);
+    assert!(before.is_some() || server_version() < 7, "the first call of each script");
+    assert_eq!(unknown(), before);
+    worker.close().await;
 }
