@@ -4,7 +4,7 @@ use oxmq::{ConnectOptions, JobState};
 
 use super::*;
 use crate::common::proxy::Proxy;
-use crate::common::server::RedisServer;
+use crate::common::server::{RedisServer, lone_server};
 
 pub(super) const JOBS: usize = 6_000;
 
@@ -15,11 +15,12 @@ pub(super) const SLOW: u32 = 300_000;
 pub(super) struct Long {
     pub(super) on: Fixture,
     pub(super) proxy: Proxy,
+    url: String,
 }
 
 impl Long {
-    async fn new(state: JobState) -> Self {
-        Self::at(shared_server(), state).await
+    pub(super) async fn new(state: JobState) -> Self {
+        Self::at(lone_server(), state).await
     }
 
     pub(super) async fn at(server: &RedisServer, state: JobState) -> Self {
@@ -34,7 +35,13 @@ impl Long {
         let mut eval = redis::cmd("EVAL");
         eval.arg(fill).arg(1).arg(on.key("")).arg(JOBS).arg(list);
         eval.exec_async(&mut on.redis.clone()).await.unwrap();
-        Self { on, proxy }
+        Self { on, proxy, url: server.url() }
+    }
+
+    /// Calls the binary without the slow way.
+    pub(super) async fn directly(&self, words: &str, input: &str) -> Ran {
+        let words: Vec<&str> = words.split_whitespace().collect();
+        call_at(&self.url, &self.on, &words, input).await
     }
 
     async fn count(&self, state: JobState) -> usize {
@@ -72,7 +79,7 @@ impl Long {
         assert!(done > 0 && done < JOBS, "{words}: {ran:?}");
         assert_eq!(left().await, JOBS - done, "{words}: what it says is what was done: {ran:?}");
         let after = ran.err.split("--after ").nth(1).unwrap_or_else(|| panic!("{words}: {ran:?}")).trim();
-        let rest = oxmq(&self.on, &format!("{words} --after {after}")).await.ok();
+        let rest = self.directly(&format!("{words} --after {after}"), "").await.ok();
         assert_eq!((number(&rest), left().await), (JOBS - done, 0), "{words}: {rest}");
     }
 }
@@ -139,7 +146,7 @@ async fn drain_and_obliterate_can_be_broken_off() {
         let ran = long.stopped(words, "", async || left().await < JOBS).await;
         assert!(ran.err.contains("the same call continues"), "{words}: {ran:?}");
         assert_eq!(left().await, number(&ran.err), "{words}: {ran:?}");
-        oxmq(&long.on, words).await.ok();
+        long.directly(words, "").await.ok();
         assert_eq!(left().await, 0, "{words}");
     }
 }
@@ -154,7 +161,7 @@ async fn import_and_export_can_be_broken_off() {
     assert!(done < JOBS && added().await == done, "{ran:?}");
     let line = ran.err.split("--from-line ").nth(1).unwrap().trim().to_owned();
     assert_eq!(line.parse::<usize>().unwrap(), done + 1);
-    let rest = call(&long.on, &["import", "q", "--yes", "--from-line", &line], &many).await.ok();
+    let rest = long.directly(&format!("import q --yes --from-line {line}"), &many).await.ok();
     assert_eq!((number(&rest), added().await), (JOBS - done, JOBS));
 
     let passed = long.proxy.counters().down;
@@ -197,7 +204,7 @@ async fn doctor_can_be_broken_off() {
     let ran = long.stopped(words, "", async || left().await < JOBS).await;
     assert!(ran.err.contains("stopped at missing-jobs of q") && ran.err.contains("the same call continues"), "{ran:?}");
     assert!(left().await > 0, "{ran:?}");
-    let ran = oxmq(&long.on, words).await;
+    let ran = long.directly(words, "").await;
     assert!(ran.out.contains("mended: q: missing-jobs"), "{ran:?}");
     assert_eq!(left().await, 0);
     // While it only looks, nothing is changed.

@@ -128,7 +128,7 @@ async fn an_import_that_loses_its_server_tells_each_line_that_may_be_missing() {
 #[tokio::test]
 async fn an_import_over_a_broken_connection_goes_on() {
     for has_ids in [false, true] {
-        let long = Long::at(shared_server(), JobState::Failed).await;
+        let long = Long::new(JobState::Failed).await;
         long.proxy.throttle(SLOW);
         let mut command = command();
         command.args(["--url", &long.proxy.url(), "--prefix", &long.on.prefix, "import", "q", "--yes", "--json"]);
@@ -143,7 +143,7 @@ async fn an_import_over_a_broken_connection_goes_on() {
         // What has an id of its own is sent again, and is there once.
         assert!(spans.is_empty() || !has_ids, "{ran:?}");
         assert_eq!(ran.code, if spans.is_empty() { 0 } else { 5 }, "{ran:?}");
-        let tally = tally(&oxmq(&long.on, "export q -s waiting").await.ok());
+        let tally = tally(&long.directly("export q -s waiting", "").await.ok());
         for line in 1..=JOBS {
             let times = tally.get(&line).copied().unwrap_or(0);
             assert!(times == 1 || times == 0 && unknown(&line), "line {line}: {times} times, {spans:?}");
@@ -415,7 +415,7 @@ async fn lists_of_many_queues_end_although_no_queue_answers() {
 /// A second Ctrl-C does not wait for the present step, which may take long if the server does not answer.
 #[tokio::test]
 async fn a_second_ctrl_c_ends_a_command_at_once() {
-    let long = Long::at(shared_server(), JobState::Failed).await;
+    let long = Long::new(JobState::Failed).await;
     long.proxy.throttle(SLOW);
     let mut command = tokio::process::Command::from(command());
     let url = format!("{}?command_timeout=1h", long.proxy.url());

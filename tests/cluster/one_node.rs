@@ -8,6 +8,7 @@ use super::untagged_prefix;
 use crate::common::cluster::{Cluster, name_on_each, shared_cluster};
 use crate::common::eventually::eventually;
 use crate::common::fixture::PATIENCE;
+use crate::common::log::Log;
 use crate::common::server::{RedisServer, connect as redis_at};
 
 async fn client(options: ConnectOptions) -> Client {
@@ -36,6 +37,24 @@ async fn its_other_nodes_are_used_too() {
         assert!(matches!(&error, Error::InvalidOption { .. }) && error.to_string().contains("{mails}"), "{error}");
         assert!(format!("{client:?}").contains("the cluster of redis://"), "{client:?}");
     }
+}
+
+/// Where somebody meant one server, or wonders whom a client talks to, the log tells it: once, however long it goes on.
+#[tokio::test]
+async fn this_is_told_once() {
+    const TOLD: &str = "the server is a node of a cluster: going on with all of its nodes";
+    let (cluster, log) = (shared_cluster(), Log::begin());
+    let host = &cluster.hosts()[1];
+    let client = client(ConnectOptions::from_url(&format!("redis://{host}")).unwrap()).await;
+    for name in name_on_each("told") {
+        runs_a_job(&client, &name).await;
+    }
+    let told = log.with(TOLD);
+    let is_it = |line: &String| line.starts_with("INFO oxmq::connection:") && line.contains(host);
+    assert!(told.len() == 1 && told.iter().all(is_it), "{:?}", log.lines());
+    // Whoever names the cluster knows it.
+    let _named = super::client(cluster, &untagged_prefix()).await;
+    assert_eq!(log.with(TOLD).len(), 1);
 }
 
 #[cfg(feature = "cli")]

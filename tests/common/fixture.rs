@@ -38,7 +38,7 @@ impl Fixture {
 
     /// Opens it through a proxy, with short deadlines.
     pub async fn through(proxy: &Proxy, server: &RedisServer) -> Self {
-        let options = ConnectOptions::from_url(&proxy.url()).unwrap();
+        let options = server.by_way_of(proxy.addr());
         Self::with(options.command_timeout(Duration::from_secs(2)).connect_timeout(Duration::from_secs(1)), server)
             .await
     }

@@ -1,10 +1,12 @@
 //! The redis-servers of the tests, and connections to them.
 
+use std::net::SocketAddr;
 use std::ops::{Deref, DerefMut};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use oxmq::ConnectOptions;
 pub use oxmq::testing::server_version;
 pub(super) use oxmq::testing::{Running, free_port, fresh_dir, run, server_in};
 use redis::aio::MultiplexedConnection;
@@ -32,6 +34,14 @@ impl RedisServer {
     pub fn url(&self) -> String {
         let url = self.own.url();
         if self.is_node { url.replacen("redis", "redis+cluster", 1) } else { url }
+    }
+
+    /// Returns the options of a client that comes by another address, as that of a proxy, and by no other: a node of a
+    /// cluster names its own address, to which the client would go on.
+    pub fn by_way_of(&self, way: SocketAddr) -> ConnectOptions {
+        let own = self.addr().port();
+        let by = move |host: &str, port| (port == own).then(|| (host.to_owned(), way.port()));
+        ConnectOptions::from_url(&format!("redis://{way}")).unwrap().node_addresses(by)
     }
 
     /// Opens a connection.
@@ -78,8 +88,14 @@ pub fn shared_server() -> &'static RedisServer {
     if is_on_cluster() {
         return &shared_cluster().nodes[0];
     }
-    static SHARED: OnceLock<RedisServer> = OnceLock::new();
-    SHARED.get_or_init(RedisServer::start)
+    lone_server()
+}
+
+/// Returns the server that all tests share, or another one if that is a node of a cluster: for the binary behind a proxy,
+/// which would go on with the addresses that the nodes name, and for users, whom only one server knows.
+pub fn lone_server() -> &'static RedisServer {
+    static LONE: OnceLock<RedisServer> = OnceLock::new();
+    LONE.get_or_init(RedisServer::start)
 }
 
 /// Opens a connection to the server of a key: the one that all tests share, or the right node of their cluster.

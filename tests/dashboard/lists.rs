@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use oxmq::dashboard::{Action, Dashboard, Permission};
-use oxmq::{ConnectOptions, FlowNode, Halt, Job, JobState, Queue, Repeat};
+use oxmq::{FlowNode, Halt, Job, JobState, Queue, Repeat};
 use serde_json::{Value, json};
 
 use super::site::{Site, text};
 use crate::common::eventually::eventually;
 use crate::common::fixture::Fixture;
 use crate::common::proxy::Proxy;
-use crate::common::server::shared_server;
+use crate::common::server::lone_server;
 use crate::common::time::now_ms;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -248,9 +248,10 @@ async fn names_with_spaces_around_them_can_be_acted_on() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pages_of_all_queues_say_that_redis_does_not_answer() {
-    let server = shared_server();
+    // On a cluster the other masters answer: `dashboard::on_cluster`.
+    let server = lone_server();
     let proxy = Proxy::start(server.addr()).await;
-    let options = ConnectOptions::from_url(&proxy.url()).unwrap().command_timeout(Duration::from_millis(300));
+    let options = server.by_way_of(proxy.addr()).command_timeout(Duration::from_millis(300));
     let fixture = Fixture::with(options, server).await;
     fixture.add_many(1).await;
     let site = Site::open(&fixture).await;

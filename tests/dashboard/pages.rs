@@ -219,7 +219,7 @@ async fn the_search_finds_queues_and_jobs() {
 async fn a_silent_server_keeps_nobody_waiting_for_each_of_its_answers() {
     let server = shared_server();
     let proxy = Proxy::start(server.addr()).await;
-    let options = ConnectOptions::from_url(&proxy.url()).unwrap().command_timeout(Duration::from_millis(300));
+    let options = server.by_way_of(proxy.addr()).command_timeout(Duration::from_millis(300));
     let fixture = Fixture::with(options, server).await;
     let id = fixture.add(json!({})).await;
     let site = Site::open(&fixture).await;

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use oxmq::events::EventsFrom;
-use oxmq::{ConnectOptions, Halt, Job, JobState};
+use oxmq::{Halt, Job, JobState};
 use serde_json::{Value, json};
 
 use super::warm_up;
@@ -104,7 +104,7 @@ async fn a_result_that_the_server_does_not_take_fails_its_job_and_nothing_else()
 async fn jobs_are_fetched_while_a_large_result_is_on_its_way() {
     let server = shared_server();
     let proxy = Proxy::start(server.addr()).await;
-    let options = ConnectOptions::from_url(&proxy.url()).unwrap().command_timeout(Duration::from_secs(2));
+    let options = server.by_way_of(proxy.addr()).command_timeout(Duration::from_secs(2));
     let fixture = Fixture::with(options, server).await;
     warm_up(&fixture).await;
     // So slow that the large message takes half a minute, unless the link gets faster.

@@ -1,5 +1,6 @@
 //! What could prevent locks from being renewed, besides busy processors.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use oxmq::worker::WorkerEvent;
@@ -79,10 +80,10 @@ async fn a_worker_that_closes_during_a_renewal_leaves_the_locks_of_others_alone(
 }
 
 /// Starts a way to the server on which every new connection is silent at first.
-pub(super) async fn slow_to_greet(delay: Duration) -> String {
+pub(super) async fn slow_to_greet(server: &RedisServer, delay: Duration) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let target = shared_server().addr();
+    let target = server.addr();
     tokio::spawn(async move {
         while let Ok((client, _)) = listener.accept().await {
             tokio::spawn(async move {
@@ -101,13 +102,13 @@ pub(super) async fn slow_to_greet(delay: Duration) -> String {
             });
         }
     });
-    format!("redis://{address}")
+    address
 }
 
 #[tokio::test]
 async fn a_connection_that_takes_longer_than_a_renewal_may_is_opened_all_the_same() {
-    let url = slow_to_greet(Duration::from_millis(400)).await;
-    let fixture = Fixture::with(oxmq::ConnectOptions::from_url(&url).unwrap(), shared_server()).await;
+    let way = slow_to_greet(shared_server(), Duration::from_millis(400)).await;
+    let fixture = Fixture::with(shared_server().by_way_of(way), shared_server()).await;
     let worker = fixture.worker(sleep_long).lock_duration(Duration::from_millis(1_500)).start().unwrap();
     let heard = listen(&worker);
     let id = fixture.add(json!(4_000)).await;

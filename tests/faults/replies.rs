@@ -368,7 +368,7 @@ async fn a_processor_that_ends_its_attempt_itself_knows_its_lock_too() {
 async fn an_end_that_is_refused_is_no_final_failure_because_the_job_cannot_be_read() {
     let server = shared_server();
     let proxy = Proxy::start(server.addr()).await;
-    let options = ConnectOptions::from_url(&proxy.url()).unwrap().command_timeout(Duration::from_millis(500));
+    let options = server.by_way_of(proxy.addr()).command_timeout(Duration::from_millis(500));
     let fixture = Fixture::with(options, server).await;
     let job = fixture.queue.add("parent", json!(1)).attempts(3).await.unwrap();
     let pending = fixture.key(&format!("{}:dependencies", job.id()));

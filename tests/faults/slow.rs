@@ -17,7 +17,7 @@ const MB: usize = 1_000_000;
 async fn slow() -> (Proxy, Fixture) {
     let server = shared_server();
     let proxy = Proxy::start(server.addr()).await;
-    let options = ConnectOptions::from_url(&proxy.url()).unwrap().command_timeout(Duration::from_secs(2));
+    let options = server.by_way_of(proxy.addr()).command_timeout(Duration::from_secs(2));
     let fixture = Fixture::with(options, server).await;
     warm_up(&fixture).await;
     proxy.throttle(1_000_000);

@@ -9,7 +9,7 @@ use oxmq::{Client, ConnectOptions, Error, JobState};
 use super::*;
 use crate::common::dump;
 use crate::common::proxy::{Matcher, Proxy};
-use crate::common::server::{server_version, shared_server};
+use crate::common::server::{lone_server, server_version, shared_server};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 const MS: Duration = Duration::from_millis(1);
@@ -300,7 +300,7 @@ async fn a_run_that_broke_goes_on_and_counts_each_job_once() {
     if server_version() < 7 {
         return;
     }
-    let on = Fixture::new().await;
+    let on = Fixture::on(lone_server()).await;
     let jobs = (0..30_u32).map(|n| NewJob::new("mail", json!(n)).job_id(format!("job-{n}")).delay(HOUR + MS * n));
     for job in on.queue.add_bulk(jobs).await.unwrap() {
         job.unwrap();
@@ -313,7 +313,7 @@ async fn a_run_that_broke_goes_on_and_counts_each_job_once() {
         let () = set.query_async(&mut redis).await.unwrap();
     };
     user(&[&rules[..], &["~*:q:"]].concat()).await;
-    let url = format!("redis://{}:pass@{}", on.prefix, shared_server().addr());
+    let url = format!("redis://{}:pass@{}", on.prefix, lone_server().addr());
     let client = Client::builder(ConnectOptions::from_url(&url).unwrap()).prefix(&on.prefix).connect().await.unwrap();
     let queue: Queue = client.queue("q").open().unwrap();
     let mut run = queue.jobs(JobState::Delayed).limit(20).change_delay(Duration::from_secs(10)).start().unwrap();

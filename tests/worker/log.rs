@@ -13,6 +13,7 @@ use crate::common::check::check;
 use crate::common::eventually::eventually;
 use crate::common::fixture::{Fixture, PATIENCE, listen};
 use crate::common::log::Log;
+use crate::common::server::lone_server;
 
 #[tokio::test]
 async fn a_failed_attempt_is_a_warning_and_the_last_one_an_error() {
@@ -51,7 +52,8 @@ async fn a_failed_attempt_is_a_warning_and_the_last_one_an_error() {
 #[tokio::test]
 async fn a_dropped_worker_says_so() {
     let log = Log::begin();
-    let fixture = Fixture::new().await;
+    // On a cluster partitions are refused under the prefix of a fixture, which has a hash tag.
+    let fixture = Fixture::on(lone_server()).await;
     let process = async |_: Job<Value, ()>| Ok::<_, Halt>(());
     let worker = fixture.worker(process).start().unwrap();
     let ended = worker.finished();
