@@ -18,6 +18,19 @@ fn told(heard: &Heard) -> Vec<(u64, Option<u64>)> {
     rollbacks.collect()
 }
 
+/// Returns what the figure of rollbacks says for each queue.
+#[cfg(feature = "metrics")]
+fn counted(recorder: &metrics_util::debugging::DebuggingRecorder) -> Vec<(String, u64)> {
+    let figures = recorder.snapshotter().snapshot().into_vec().into_iter();
+    let rollbacks = figures.filter(|(key, ..)| key.key().name() == "oxmq_rollbacks_total");
+    let counted = rollbacks.map(|(key, _, _, value)| {
+        let metrics_util::debugging::DebugValue::Counter(times) = value else { panic!("{value:?}") };
+        let queue = key.key().labels().find(|label| label.key() == "queue").expect("its queue");
+        (queue.value().to_owned(), times)
+    });
+    counted.collect()
+}
+
 /// Closes all connections except the one that asks.
 async fn cut_all(server: &RedisServer) {
     let mut redis = server.connection().await;
@@ -33,7 +46,13 @@ async fn add(fixture: &Fixture, id: &str) {
 async fn a_worker_reports_a_server_that_has_lost_acknowledged_writes() {
     let mut server = RedisServer::start();
     let fixture = Fixture::on(&server).await;
-    let worker = fixture.worker(async |_: Job<Value, ()>| Ok::<_, Halt>(())).start().unwrap();
+    let builder = fixture.worker(async |_: Job<Value, ()>| Ok::<_, Halt>(()));
+    #[cfg(feature = "metrics")]
+    let recorder = metrics_util::debugging::DebuggingRecorder::new();
+    #[cfg(feature = "metrics")]
+    let worker = metrics::with_local_recorder(&recorder, || builder.start().unwrap());
+    #[cfg(not(feature = "metrics"))]
+    let worker = builder.start().unwrap();
     let heard = listen(&worker);
     add(&fixture, "kept").await;
     heard.until("the job", |event| matches!(event, WorkerEvent::Completed { .. })).await;
@@ -76,6 +95,8 @@ async fn a_worker_reports_a_server_that_has_lost_acknowledged_writes() {
     heard.until("all is gone", |event| matches!(event, WorkerEvent::RolledBack { kept: None, .. })).await;
     assert_eq!(told(&heard).len(), 2);
     worker.close().await;
+    #[cfg(feature = "metrics")]
+    assert_eq!(counted(&recorder), [("q".to_owned(), 2)]);
 }
 
 #[tokio::test]

@@ -1,14 +1,19 @@
 //! TLS to a real server, with certificates made for the test: which servers are trusted, and how others are refused.
 
 use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use oxmq::client::Address;
-use oxmq::{Client, ConnectOptions, Halt, Job, Queue};
+use oxmq::queue::Order;
+use oxmq::{Client, ConnectOptions, Halt, Job, JobState, Queue};
 use serde_json::{Value, json};
 
 use crate::common::certificates::Certificates;
-use crate::common::server::{RedisServer, fresh_prefix};
+use crate::common::eventually::eventually;
+use crate::common::fixture::Ledger;
+use crate::common::server::{AOF, RedisServer, fresh_prefix};
 
 /// Starts a server that speaks TLS on one port and plain text on another.
 fn server(certificates: &Certificates, asks_clients: &str) -> (RedisServer, u16) {
@@ -65,7 +70,7 @@ async fn jobs_run_over_tls_and_an_idle_connection_that_was_cut_costs_nothing() {
         let killed = redis::cmd("CLIENT").arg(&["KILL", "TYPE", "normal", "SKIPME", "yes"]).to_owned();
         killed.exec_async(&mut redis).await.unwrap();
         // A connection that the server has closed is never used again, so no add is unknown. Only that of the test is left.
-        crate::common::eventually::eventually("the connections are gone", || {
+        eventually("the connections are gone", || {
             let (mut redis, before) = (redis.clone(), &before);
             async move { listed(&mut redis).await.intersection(before).count() == 1 }
         })
@@ -75,6 +80,68 @@ async fn jobs_run_over_tls_and_an_idle_connection_that_was_cut_costs_nothing() {
         assert_eq!(job.wait_until_finished(Duration::from_secs(60)).await.unwrap(), n + 1);
     }
     worker.close().await;
+}
+
+/// Every change is on disk before it is acknowledged, so each job that was added is there afterwards, and is done.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_restarts_under_load_loses_no_job() {
+    const RESTARTS: usize = 3;
+    let certificates = Certificates::new();
+    let port = certificates.port();
+    let mut args = certificates.server_args("server", port);
+    args.extend(["--tls-auth-clients", "no"].iter().chain(AOF).map(|arg| (*arg).to_owned()));
+    let mut server = RedisServer::start_with(&args.iter().map(String::as_str).collect::<Vec<_>>());
+    let client = connect(to("localhost", port).tls_root(certificates.pem("ca.crt"))).await.unwrap();
+    let queue: Queue<u32, ()> = client.queue("q").open().unwrap();
+    let ran = Ledger::default();
+    let noted = ran.clone();
+    let note = move |job: Job<u32, ()>| {
+        noted.note(job.id());
+        async { Ok::<_, Halt>(()) }
+    };
+    let worker = client.worker("q", note).concurrency(8).start().unwrap();
+    let is_over = Arc::new(AtomicBool::new(false));
+    let producers = [0_u32, 1].map(|producer| {
+        let (queue, is_over) = (queue.clone(), Arc::clone(&is_over));
+        tokio::spawn(async move {
+            let mut acknowledged = Vec::new();
+            for n in (producer..).step_by(2) {
+                if is_over.load(Ordering::Relaxed) {
+                    break;
+                }
+                let id = format!("own-{n}");
+                if queue.add("job", n).job_id(id.as_str()).await.is_ok() {
+                    acknowledged.push(id);
+                }
+            }
+            acknowledged
+        })
+    });
+    let completed = || worker.counts().completed;
+    let is_busy = async || {
+        let before = completed();
+        eventually("it is under load", || async { completed() > before + 100 }).await;
+    };
+    for _ in 0..RESTARTS {
+        is_busy().await;
+        server.restart();
+    }
+    is_busy().await;
+    is_over.store(true, Ordering::Relaxed);
+    let mut acknowledged = Vec::new();
+    for producer in producers {
+        acknowledged.extend(producer.await.unwrap());
+    }
+    assert!(acknowledged.len() > 300, "{}", acknowledged.len());
+    eventually("all are done", || async {
+        let done = queue.get_ranges(&[JobState::Completed], 0, -1, Order::Ascending).await.unwrap();
+        let done: HashSet<String> = done.into_iter().collect();
+        acknowledged.iter().all(|id| done.contains(id))
+    })
+    .await;
+    let tally = ran.tally();
+    assert!(acknowledged.iter().all(|id| tally.contains_key(id)));
+    assert_eq!(worker.close().await.lost, Vec::<String>::new());
 }
 
 #[tokio::test]
