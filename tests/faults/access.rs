@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use oxmq::worker::WorkerEvent;
-use oxmq::{Client, ConnectOptions, Error, Halt, Job, JobState};
+use oxmq::{Client, ConnectOptions, Error, Halt, Job, JobState, Queue};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -132,6 +132,56 @@ async fn a_user_with_few_rights_can_do_everything_that_matters() {
 #[tokio::test]
 async fn a_user_without_permission_for_hello_can_connect_and_work() {
     works_with_rights("-hello -client").await;
+}
+
+/// The user may not write events, which each script does that adds a job or hands one out. A script that is refused stops
+/// half-way: its job is in no list then, where the doctor finds it.
+#[tokio::test]
+async fn a_command_that_scripts_lack_is_told_and_costs_no_job_and_no_other_queue() {
+    // Before version 7 nothing is checked within scripts.
+    if server_version() < 7 {
+        return;
+    }
+    let server = RedisServer::start();
+    let fixture = Fixture::on(&server).await;
+    let mut admin = fixture.redis.clone();
+    let user = ["SETUSER", "bull", "on", ">pass", "~*", "&*", "+@all", "-xadd"];
+    redis::cmd("ACL").arg(&user).exec_async(&mut admin).await.unwrap();
+    let options = ConnectOptions::from_url(&format!("redis://bull:pass@{}", server.addr())).unwrap();
+    let client = Client::builder(options).prefix(&fixture.prefix).connect().await.unwrap();
+    let (queue, other): (Queue<Value, Value>, Queue<Value, Value>) =
+        (client.queue("q").open().unwrap(), fixture.client.queue("other").open().unwrap());
+    let id = fixture.add(json!(1)).await;
+    let done = async |_: Job<Value, Value>| Ok::<_, Halt>(Value::Null);
+    let stuck = client.worker("q", done).lock_duration(Duration::from_secs(1)).start().unwrap();
+    let free = fixture.client.worker("other", done).start().unwrap();
+    let heard = listen(&stuck);
+    heard.until("the worker tells", |event| matches!(event, WorkerEvent::Error(_))).await;
+    for n in 0..2 {
+        let error = queue.add("job", json!(n)).await.unwrap_err();
+        assert!(error.is_not_permitted() && !error.is_retryable(), "{error}");
+        let added = queue.add_bulk((0..2).map(|n| oxmq::NewJob::new("job", json!(n)))).await.unwrap();
+        assert!(added.into_iter().all(|job| job.is_err_and(|error| error.is_not_permitted())));
+        other.add("job", json!(n)).await.unwrap().wait_until_finished(PATIENCE).await.unwrap();
+    }
+    assert!(heard.errors().iter().all(|error| error.contains("NOPERM")), "{:?}", heard.errors());
+    // Redis does not tell a script which command it was, and writes it into its own log.
+    let told: Vec<redis::Value> = redis::cmd("ACL").arg("LOG").query_async(&mut admin).await.unwrap();
+    assert!(format!("{told:?}").contains("xadd"), "{told:?}");
+    redis::cmd("ACL").arg(&["SETUSER", "bull", "+xadd"]).exec_async(&mut admin).await.unwrap();
+    let doctor = fixture.client.doctor().pause(Duration::ZERO).queue("q");
+    let job = fixture.queue.job(&id);
+    eventually("it is done", || async {
+        for finding in doctor.examine().await.unwrap().findings {
+            if finding.kind == oxmq::doctor::FindingKind::LostJobs {
+                doctor.mend(&finding).await.unwrap();
+            }
+        }
+        job.get_state().await.unwrap() == JobState::Completed
+    })
+    .await;
+    stuck.close().await;
+    free.close().await;
 }
 
 #[tokio::test]
