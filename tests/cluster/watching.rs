@@ -18,6 +18,10 @@ use crate::common::log::Log;
 /// Far longer than a test waits: only the marker wakes a worker in time.
 const LONG: Duration = Duration::from_secs(600);
 
+/// How long a job or an event may take: far longer than it does where it is told, and less than the half minute after which
+/// a worker or listener that is told of nothing looks by itself.
+const TOLD: Duration = Duration::from_secs(20);
+
 /// What the connections that watch are called.
 const WATCHES: &str = "name=oxmq-watches";
 
@@ -37,12 +41,12 @@ async fn run(adder: &Client, name: &str) {
     let queue: Queue<Value, Value> = adder.queue(name).open().unwrap();
     // By its id it is added once, even if a node dies with the reply.
     let id = format!("job-{}", NEXT.fetch_add(1, Ordering::Relaxed));
-    queue.add("job", json!(1)).job_id(id).await.unwrap().wait_until_finished(PATIENCE).await.unwrap();
+    queue.add("job", json!(1)).job_id(id).await.unwrap().wait_until_finished(TOLD).await.unwrap();
 }
 
 async fn hear(events: &mut QueueEvents) {
     loop {
-        let delivery = tokio::time::timeout(PATIENCE, events.recv()).await.unwrap().unwrap();
+        let delivery = tokio::time::timeout(TOLD, events.recv()).await.unwrap().unwrap();
         if let Delivery::Event { event: QueueEvent::Completed { .. }, .. } = delivery {
             return;
         }
