@@ -185,7 +185,9 @@ async fn import_and_export_can_be_broken_off() {
     assert_eq!(text.lines().count(), number(&ran.err), "{}", ran.err);
     assert!(text.lines().all(|line| serde_json::from_str::<Value>(line).is_ok()), "no line is cut");
     // The next one does not write to the same part, which may be under way.
-    call(&long.on, &["export", "q", "-s", "failed", "-o", file.to_str().unwrap()], "").await.ok();
+    call_at(&lone_server().url(), &long.on, &["export", "q", "-s", "failed", "-o", file.to_str().unwrap()], "")
+        .await
+        .ok();
     assert_eq!(std::fs::read_to_string(&file).unwrap().lines().count(), JOBS);
     assert_eq!(std::fs::read_to_string(&part).unwrap(), text);
     assert_eq!(std::fs::read_dir(file.parent().unwrap()).unwrap().count(), 2);
