@@ -123,7 +123,9 @@ impl Chrome {
 
     /// Presses keys, wherever the focus is.
     pub(super) async fn press(&self, keys: &str) {
-        self.client.active_element().await.unwrap().send_keys(keys).await.unwrap();
+        // A page that has just been loaded may not be shown yet, and takes no keys then.
+        let pressed = || async { self.client.active_element().await.ok()?.send_keys(keys).await.ok() };
+        eventually_within(PATIENCE, keys, pressed).await;
     }
 
     /// Waits until a script answers true.
