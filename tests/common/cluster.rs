@@ -6,10 +6,8 @@ use std::time::{Duration, Instant};
 use redis::{Commands, Connection, FromRedisValue};
 
 use super::certificates::Certificates;
+use super::eventually::{DEADLINE, until};
 use super::server::RedisServer;
-
-/// How long a cluster may take to agree on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 const SLOTS: u16 = 16_384;
 const MASTERS: u16 = 3;
@@ -193,7 +191,7 @@ impl Cluster {
                     // The target waits some time before it serves again when it has heard of too few masters, as after
                     // one was replaced. The source has kept the keys that were refused.
                     assert!(error.to_string().contains("CLUSTERDOWN"), "MIGRATE: {error}");
-                    assert!(start.elapsed() < PATIENCE, "not within {PATIENCE:?}: {error}");
+                    assert!(start.elapsed() < DEADLINE, "not within {DEADLINE:?}: {error}");
                 }
             }
             std::thread::sleep(pause); // so long the slot is between both
@@ -250,14 +248,6 @@ fn run<T: FromRedisValue>(connection: &mut Connection, words: &[impl AsRef<str>]
     let words: Vec<&str> = words.iter().map(AsRef::as_ref).collect();
     let shown = words[..words.len().min(4)].join(" ");
     redis::cmd(words[0]).arg(&words[1..]).query(connection).unwrap_or_else(|error| panic!("{shown}: {error}"))
-}
-
-fn until(what: &str, mut is_met: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !is_met() {
-        assert!(start.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
-        std::thread::sleep(Duration::from_millis(10)); // looks again
-    }
 }
 
 /// Returns the master of a slot before any slot is moved.

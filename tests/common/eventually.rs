@@ -65,6 +65,19 @@ where
     }
 }
 
+/// Waits like [`eventually`] where nothing is asynchronous, as for other processes.
+///
+/// # Panics
+///
+/// When it is not met within [`DEADLINE`]; the message names `what`.
+pub fn until(what: &str, mut is_met: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !is_met() {
+        assert!(start.elapsed() < DEADLINE, "not within {DEADLINE:?}: {what}");
+        std::thread::sleep(Duration::from_millis(10)); // looks again
+    }
+}
+
 #[tokio::test]
 async fn a_condition_is_awaited() {
     let mut calls = 0;

@@ -5,13 +5,14 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use oxmq::job::Cancellation;
 use oxmq::{Client, Queue};
 use serde_json::json;
 
 use super::example;
+use crate::common::eventually::until;
 use crate::common::fixture::PATIENCE;
 use crate::common::server::RedisServer;
 
@@ -132,14 +133,6 @@ async fn queue(server: &RedisServer) -> Queue {
     Client::connect(&server.url()).await.unwrap().queue("indexes").open().unwrap()
 }
 
-fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !condition() {
-        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
-        std::thread::sleep(Duration::from_millis(20)); // looks again
-    }
-}
-
 /// Returns the builds of one index that ran at the same time; empty if all is well.
 fn overlaps(log: &str) -> Vec<String> {
     // Index → revision and process of its build.
@@ -218,7 +211,7 @@ fn two_builders_and_two_publishers_survive_being_killed() {
         }
         // Kills whoever builds, in the middle of that, and one who reads its events.
         let mut victim = None;
-        eventually("a build runs", || {
+        until("a build runs", || {
             look();
             let log = dirs.log();
             victim = INDEXES.iter().find_map(|index| running(&log, index));
@@ -236,7 +229,7 @@ fn two_builders_and_two_publishers_survive_being_killed() {
         // Each change is published in the end.
         for document in 0..DOCUMENTS {
             let what = format!("document {document} of round {round} is published");
-            eventually(&what, || {
+            until(&what, || {
                 look();
                 dirs.count(INDEXES[document % 2], document, "again") == Some(round)
             });
@@ -264,7 +257,7 @@ async fn an_alert_is_given_once_however_often_publishers_are_killed() {
     let queue = queue(&server).await;
     // The first listener under a name begins with the events from then on.
     let mut publisher = Watcher::publisher(&server, &dirs);
-    eventually("the first publisher reads", || publisher.heard("reading results") == 1);
+    until("the first publisher reads", || publisher.heard("reading results") == 1);
     publisher.kill(&dirs.out());
 
     // Nobody listens while a build fails for good: an index is never named like that.
@@ -272,18 +265,18 @@ async fn an_alert_is_given_once_however_often_publishers_are_killed() {
     let error = bad.wait_until_finished(PATIENCE).await.unwrap_err().to_string();
     assert!(error.contains("an index is named"), "{error}");
     let mut publisher = Watcher::publisher(&server, &dirs);
-    eventually("the failure is told", || publisher.heard(&format!("job {}", bad.id())) == 1);
+    until("the failure is told", || publisher.heard(&format!("job {}", bad.id())) == 1);
     // A later event was taken, so the failure is acknowledged.
     dirs.write("books", 0, "one");
-    eventually("a build is published", || publisher.heard("published books") == 1);
+    until("a build is published", || publisher.heard("published books") == 1);
     assert_eq!(publisher.heard("ALERT"), 1);
     publisher.kill(&dirs.out());
 
     for word in ["two", "three"] {
         let mut next = Watcher::publisher(&server, &dirs);
-        eventually("the next publisher reads", || next.heard("reading results") == 1);
+        until("the next publisher reads", || next.heard("reading results") == 1);
         dirs.write("books", 0, word);
-        eventually("the next build is published", || next.heard("published books") == 1);
+        until("the next build is published", || next.heard("published books") == 1);
         assert_eq!(next.heard("ALERT"), 0, "told again: {:?}", next.said.lock().unwrap());
         next.kill(&dirs.out());
     }
@@ -296,27 +289,27 @@ fn a_build_that_was_given_up_and_ends_late_replaces_nothing() {
     let late = Watcher::builder(&server, &dirs, 3_000);
     let _publisher = Watcher::publisher(&server, &dirs);
     let mut held = None;
-    eventually("the first build runs", || {
+    until("the first build runs", || {
         held = running(&dirs.log(), "books");
         held.is_some()
     });
     // It has read the only document, and is away for longer than its lock is valid.
-    eventually("the document was read", || dirs.out().join("books/documents/0.txt").exists());
+    until("the document was read", || dirs.out().join("books/documents/0.txt").exists());
     late.signal("STOP");
     let (given_up, _) = held.unwrap();
     let _other = Watcher::builder(&server, &dirs, 0);
-    eventually("another process has built it", || dirs.published("books").is_some_and(|newest| newest > given_up));
+    until("another process has built it", || dirs.published("books").is_some_and(|newest| newest > given_up));
     let again = format!("begin books {}-000002", job_of(&given_up));
     assert!(dirs.log().contains(&again), "no {again}: {}", dirs.log());
     dirs.write("books", 0, "new");
-    eventually("and built a change", || dirs.count("books", 0, "new") == Some(1));
+    until("and built a change", || dirs.count("books", 0, "new") == Some(1));
     let newest = dirs.published("books");
     late.signal("CONT");
-    eventually("the late build ends", || dirs.log().contains(&format!("end books {given_up}")));
-    eventually("its file is there", || late.heard(&format!("built books {given_up}")) == 1);
+    until("the late build ends", || dirs.log().contains(&format!("end books {given_up}")));
+    until("its file is there", || late.heard(&format!("built books {given_up}")) == 1);
     // A change after it has come through, so the publisher has seen what there was to see of the late one.
     dirs.write("books", 1, "last");
-    eventually("the next build is published", || dirs.count("books", 1, "last") == Some(1));
+    until("the next build is published", || dirs.count("books", 1, "last") == Some(1));
     assert!(dirs.published("books") > newest);
     assert!(!dirs.out().join("books/published").join(&given_up).exists());
 }
@@ -333,11 +326,11 @@ fn a_document_that_has_not_changed_is_not_read_again() {
     write_long_ago("red");
     let _builder = Watcher::builder(&server, &dirs, 0);
     let _publisher = Watcher::publisher(&server, &dirs);
-    eventually("it is published", || dirs.count("books", 0, "red") == Some(1));
+    until("it is published", || dirs.count("books", 0, "red") == Some(1));
     // As long as before and as old, which is how a build tells that nothing has changed.
     write_long_ago("sea");
     dirs.write("books", 1, "next");
-    eventually("the next build is published", || dirs.count("books", 1, "next") == Some(1));
+    until("the next build is published", || dirs.count("books", 1, "next") == Some(1));
     assert_eq!(dirs.count("books", 0, "red"), Some(1), "it was read again");
 }
 
@@ -348,13 +341,13 @@ async fn a_build_can_be_cancelled_while_it_runs() {
         dirs.write("books", document, "slow");
     }
     let builder = Watcher::builder(&server, &dirs, 500);
-    eventually("the build runs", || running(&dirs.log(), "books").is_some());
+    until("the build runs", || running(&dirs.log(), "books").is_some());
     let (revision, pid) = running(&dirs.log(), "books").unwrap();
     assert_eq!(pid, builder.child.id());
     let queue = queue(&server).await;
     let id = job_of(&revision).trim_start_matches('0').to_owned();
     assert_eq!(queue.job(&id).cancel("not today").await.unwrap(), Cancellation::Requested);
-    eventually("the build ends", || running(&dirs.log(), "books").is_none());
+    until("the build ends", || running(&dirs.log(), "books").is_none());
     let error = queue.job(&id).wait_until_finished(PATIENCE).await.unwrap_err().to_string();
     assert!(error.contains("not today"), "{error}");
     assert_eq!(builder.heard("built books"), 0);
@@ -371,10 +364,10 @@ fn node_asks_for_builds_and_hears_of_them() {
         node
     };
     let listener = Watcher::spawn(script("listener"));
-    eventually("the listener listens", || listener.heard("listening") == 1);
+    until("the listener listens", || listener.heard("listening") == 1);
     let _builder = Watcher::builder(&server, &dirs, 20);
     let _publisher = Watcher::publisher(&server, &dirs);
-    eventually("the first build", || listener.heard("built books") == 1 && dirs.count("books", 0, "two") == Some(1));
+    until("the first build", || listener.heard("built books") == 1 && dirs.count("books", 0, "two") == Some(1));
     assert!(script("producer").arg("books").stdout(Stdio::null()).status().unwrap().success());
-    eventually("the build that Node has asked for", || listener.heard("built books") == 2);
+    until("the build that Node has asked for", || listener.heard("built books") == 2);
 }

@@ -134,7 +134,10 @@ async fn partitions(what: &str, client: &Client, urls: &[String], name: &str, sl
             counts.iter().map(|counts| counts.completed).sum::<u64>() >= least as u64
         }
     };
+    let started = Instant::now();
+    // More often than `eventually` looks: what is counted is the moment when half are done.
     while !completed(JOBS / 2)().await {
+        assert!(started.elapsed() < PATIENCE, "half are not done within {PATIENCE:?}");
         tokio::time::sleep(Duration::from_millis(1)).await; // looks again
     }
     let half: Vec<u64> = worker.counts_by_partition().iter().map(|counts| counts.completed).collect();
