@@ -22,7 +22,9 @@ const EVERY: Duration = Duration::from_millis(2);
 /// What a server has said of its replication.
 #[derive(Clone, Copy)]
 struct Look {
-    at: Instant,
+    /// What it says was true no earlier than this, and no later than `answered`.
+    asked: Instant,
+    answered: Instant,
     is_master: bool,
     offset: u64,
     /// Up to where its replica has confirmed, or, of a new master, up to where it had followed the old one.
@@ -91,6 +93,7 @@ impl Witness {
 }
 
 fn look(connection: &mut redis::Connection) -> Option<Look> {
+    let asked = Instant::now();
     let info: String = redis::cmd("INFO").arg("replication").query(connection).ok()?;
     let clients: String = redis::cmd("INFO").arg("clients").query(connection).ok()?;
     let number = |text: &str, name: &str| -> Option<u64> {
@@ -101,7 +104,8 @@ fn look(connection: &mut redis::Connection) -> Option<Look> {
     });
     let followed = number(&info, "second_repl_offset:").unwrap_or(0);
     Some(Look {
-        at: Instant::now(),
+        asked,
+        answered: Instant::now(),
         is_master: info.contains("role:master"),
         offset: number(&info, "master_repl_offset:")?,
         follower: confirmed.unwrap_or(followed),
@@ -125,17 +129,17 @@ impl Account {
             None => "never seen:".to_owned(),
         };
         let promoted = self.heir.iter().find(|look| look.is_master);
-        let then = self.old.iter().find(|look| look.at >= acknowledged);
+        let then = self.old.iter().find(|look| look.asked >= acknowledged);
         let (offset, clients) = then.map_or((0, 0), |look| (look.offset, look.clients));
         // Once promoted, the replica has left its old master, which then tells nothing of it.
-        let until_then = self.old.iter().take_while(|look| then.is_none_or(|then| look.at <= then.at));
+        let until_then = self.old.iter().take_while(|look| then.is_none_or(|then| look.asked <= then.asked));
         let confirmed = until_then.map(|look| look.follower).filter(|confirmed| *confirmed > 0).last().unwrap_or(0);
         format!(
             "{id}: acknowledged {} the sentinels announced the replica, {} it was seen to be the master; the old master \
              was then at offset {offset}, its replica had confirmed {confirmed} and was promoted at {}; the old master \
              had {clients} clients",
             since(self.promised),
-            since(promoted.map(|look| look.at)),
+            since(promoted.map(|look| look.answered)),
             promoted.map_or(0, |look| look.follower),
         )
     }
