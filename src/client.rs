@@ -20,6 +20,7 @@ use crate::events::{EventCursorBuilder, QueueEventsBuilder};
 use crate::flow::FlowProducer;
 use crate::keys::{DEFAULT_PREFIX, QueueKeys};
 use crate::queue::{Directory, QueueBuilder, QueueCore};
+use crate::script;
 use crate::worker::{LockKeeper, ManualWorkerBuilder, Processor, SharedLooks, SharedWaits, WorkerBuilder};
 
 /// A connection to a server, shared by everything that is created from it. Cheap to clone.
@@ -129,8 +130,8 @@ impl ClientBuilder {
     /// Connects to the server.
     ///
     /// It then asks once how the server is set up, in one round trip, and logs a warning if its `maxmemory-policy`
-    /// evicts keys, or if the system's clock differs from the server's by more than a second. A server that does not
-    /// tell is accepted. In a cluster it asks every master that may have this client's keys. After a break it asks again,
+    /// evicts keys, if the user may write but lacks a command that scripts write with (from Redis 7 on), or if the
+    /// system's clock differs from the server's by more than a second. A server that does not tell is accepted. In a cluster it asks every master that may have this client's keys. After a break it asks again,
     /// since another server may have taken over, and warns of what is new.
     ///
     /// # Errors
@@ -145,7 +146,7 @@ impl ClientBuilder {
         if self.long_way {
             link.take_long_way();
         }
-        let surveyor = Surveyor::new(&link, format!("{}:", self.prefix), &self.clock);
+        let surveyor = Surveyor::new(&link, format!("{}:", self.prefix), &script::WRITES, &self.clock);
         surveyor.begin().await;
         // The queues of a cluster are in many slots, unless the prefix has a hash tag.
         let over_slots = link.is_cluster() && link.for_keys(&format!("{}:", self.prefix)).is_err();

@@ -117,7 +117,7 @@ async fn a_user_with_every_listed_command_is_refused_nothing() {
 }
 
 /// Collects every word that follows `before` in the source files of a folder, up to the next quotation mark.
-fn words_behind(folder: &str, before: &str) -> BTreeSet<String> {
+pub(crate) fn words_behind(folder: &str, before: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)];
     while let Some(folder) = folders.pop() {

@@ -9,3 +9,18 @@ local function put_back(ids, from, scores)
     call("RPUSH", WAIT, unpack(back))
   end
 end
+
+-- Puts all popped ids back: the first `count`, which were started and are not `active` yet, and those from `at` on. Ends the
+-- script with the problem, which may be that the user lacks a command.
+local function undo(problem, ids, scores, count, at)
+  local all, locks, ranks = {}, {}, scores and {}
+  for i = 1, #ids do
+    if i <= count or i >= at then
+      all[#all + 1], locks[#locks + 1] = ids[i], base .. ids[i] .. ":lock"
+      if scores then ranks[#all] = scores[i] end
+    end
+  end
+  put_back(all, 1, ranks)
+  call("DEL", unpack(locks))
+  error(problem, 0)
+end

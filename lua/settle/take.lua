@@ -126,21 +126,28 @@ local function hand_out(left, now, token, lock_ms, worker)
     return true
   end
 
-  -- Starts popped jobs until the reply is large enough; the others are put back.
-  local function start_all(ids, scores)
-    local count = 0
-    for i = 1, #ids do
-      if bytes >= REPLY_BYTES then
-        on_demand().put_back(ids, i, scores)
-        break
-      end
-      local id = ids[i]
+  local count, at
+
+  -- Starts popped jobs until the reply is large enough. `at` is then the first that was not started.
+  local function start_each(ids, scores)
+    while at <= #ids and bytes < REPLY_BYTES do
+      local id = ids[at]
       if start(id) then
         count = count + 1
         ids[count] = id
+        if scores then scores[count] = scores[at] end
       end
+      at = at + 1
     end
     if count > 0 then call("LPUSH", ACTIVE, unpack(ids, 1, count)) end
+  end
+
+  -- Starts popped jobs, and puts back those that were not started: all of them if the server refuses a command.
+  local function start_all(ids, scores)
+    count, at = 0, 1
+    local is_done, problem = pcall(start_each, ids, scores)
+    if not is_done then on_demand().undo(problem, ids, scores, count, at) end
+    if at <= #ids then on_demand().put_back(ids, at, scores) end
     left = left - count
   end
 

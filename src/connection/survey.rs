@@ -1,5 +1,6 @@
-//! Checks the server when a client has connected, and after each break: whether it may evict keys, and whether its clock agrees with ours.
-//! Both lose or delay jobs without any error, so both are logged once as a warning.
+//! Checks the server when a client has connected, and after each break: whether it may evict keys, whether the user may
+//! call what scripts write with, and whether its clock agrees with ours. Each of them loses or delays jobs, so each is
+//! logged once as a warning.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,6 +19,15 @@ use crate::sync::{Lock, spawn};
 /// The policy under which the server refuses writes when its memory is full, instead of evicting keys.
 const SAFE_POLICY: &str = "noeviction";
 
+/// Answers which of the commands behind the first argument, which the keys begin with, this user may not call. Before
+/// Redis 7 there is no such question, and no check of what scripts call.
+const ASK_RIGHTS: &str = "\
+local missing = {}
+for i = 2, #ARGV do
+  if not redis.acl_check_cmd(ARGV[i], ARGV[1], ARGV[1]) then missing[#missing + 1] = ARGV[i] end
+end
+return missing";
+
 /// Smaller differences of clocks are not reported: a delay that is off by a second surprises nobody.
 const TOLERATED: Duration = Duration::from_secs(1);
 
@@ -29,6 +39,8 @@ const NODE: Duration = Duration::from_secs(1);
 struct Findings {
     policy: Option<String>,
     clock: Option<Offset>,
+    /// The commands that scripts write with and this user may not call.
+    refused: Option<Vec<String>>,
 }
 
 /// How far our clock differs from the server's.
@@ -48,6 +60,8 @@ pub(crate) struct Surveyor {
     link: Link,
     /// What the client's keys begin with.
     base: String,
+    /// The commands that scripts write with.
+    writes: &'static [&'static str],
     clock: Clock,
     told: Lock<Told>,
     /// Whether a task is about to ask.
@@ -59,6 +73,8 @@ pub(crate) struct Surveyor {
 struct Told {
     /// The policies of nodes, or of the only server, that evict.
     policies: HashMap<Option<String>, String>,
+    /// The commands that nodes, or the only server, do not permit to scripts.
+    refused: HashMap<Option<String>, Vec<String>>,
     is_clock_off: bool,
 }
 
@@ -94,12 +110,13 @@ impl Drop for Due {
 }
 
 impl Surveyor {
-    /// Creates the surveyor of a client whose keys begin with `base`.
-    pub(crate) fn new(link: &Link, base: String, clock: &Clock) -> Arc<Self> {
+    /// Creates the surveyor of a client whose keys begin with `base`, and whose scripts write with the commands `writes`.
+    pub(crate) fn new(link: &Link, base: String, writes: &'static [&'static str], clock: &Clock) -> Arc<Self> {
         Arc::new_cyclic(|me| Self {
             me: Weak::clone(me),
             link: link.clone(),
             base,
+            writes,
             clock: clock.clone(),
             told: Lock::default(),
             is_due: AtomicBool::new(false),
@@ -113,22 +130,37 @@ impl Surveyor {
         self.link.tell_of_all(me);
     }
 
-    /// Logs a warning if a server may evict keys, or its clock differs, unless that was logged before. One round trip;
+    /// Logs a warning if a server may evict keys, refuses a command to scripts, or has another time, unless that was logged
+    /// before. One round trip;
     /// answers that the server does not give, or not to this user, are skipped. In a cluster it asks all masters that may
     /// have keys of the client, on connections that are closed afterwards, since most of them may never be needed.
     async fn survey(&self) {
         let link = &self.link;
         let server = &link.options().servers;
         let now = || self.clock.is_system().then_some(|| self.clock.now_ms());
+        let rights: Vec<&str> = ["EVAL", ASK_RIGHTS, "0", &self.base].iter().chain(self.writes).copied().collect();
         let found: Vec<(Option<String>, Findings)> = if link.is_cluster() {
             let nodes = link.another().everywhere_for(&self.base);
-            let asked = nodes.iter().map(|node| async { (node.node_name(), timeout(NODE, look(node, now())).await) });
+            let asked =
+                nodes.iter().map(|node| async { (node.node_name(), timeout(NODE, look(node, &rights, now())).await) });
             let answers = futures::future::join_all(asked).await.into_iter();
             answers.filter_map(|(node, found)| Some((node, found.ok()?))).collect()
         } else {
-            vec![(None, look(link, now()).await)]
+            vec![(None, look(link, &rights, now()).await)]
         };
-        for (node, Findings { policy, .. }) in &found {
+        for (node, Findings { policy, refused, .. }) in &found {
+            if let Some(commands) = refused
+                && self.is_half_permitted(node, commands)
+            {
+                tracing::warn!(
+                    target: "oxmq::connection",
+                    ?server,
+                    node,
+                    ?commands,
+                    "the user may not call commands that scripts write with, which then stop half-way: permit them all, or no \
+                     writing at all"
+                );
+            }
             if let Some(policy) = policy
                 && self.is_news(node, policy)
             {
@@ -166,10 +198,20 @@ impl Surveyor {
         }
         told.policies.insert(node.clone(), policy.to_owned()).as_deref() != Some(policy)
     }
+
+    /// Returns whether the user may write, but not by these commands, and that was not logged yet.
+    fn is_half_permitted(&self, node: &Option<String>, refused: &[String]) -> bool {
+        let mut told = self.told.lock();
+        if refused.is_empty() || refused.len() == self.writes.len() {
+            told.refused.remove(node);
+            return false;
+        }
+        told.refused.insert(node.clone(), refused.to_vec()).as_deref() != Some(refused)
+    }
 }
 
-/// Asks for everything at once. `now` returns the ms of the clock to compare, if any.
-async fn look(link: &Link, now: Option<impl Fn() -> u64>) -> Findings {
+/// Asks for everything at once: for the rights with these words. `now` returns the ms of the clock to compare, if any.
+async fn look(link: &Link, rights: &[&str], now: Option<impl Fn() -> u64>) -> Findings {
     let ask = async |words: &[&str]| {
         let mut cmd = Cmd::new();
         for word in words {
@@ -190,13 +232,13 @@ async fn look(link: &Link, now: Option<impl Fn() -> u64>) -> Findings {
         let theirs = server_ms(&ask(&["TIME"]).await?)?;
         Some(offset(before, start.elapsed(), theirs))
     };
-    let (clock, config, info) =
-        tokio::join!(clock, ask(&["CONFIG", "GET", "maxmemory-policy"]), ask(&["INFO", "memory"]));
+    let (clock, config, info, rights) =
+        tokio::join!(clock, ask(&["CONFIG", "GET", "maxmemory-policy"]), ask(&["INFO", "memory"]), ask(rights));
     let policy = config.as_ref().and_then(policy_of_config).or_else(|| policy_of_info(info.as_ref()?));
     if policy.is_none() {
         link.dialer().is_refused("CONFIG, INFO", "nobody warns if it may evict jobs and locks");
     }
-    Findings { policy, clock }
+    Findings { policy, clock, refused: rights.as_ref().and_then(texts) }
 }
 
 /// Returns how far a clock is off that showed `before` when the server was asked. The server answered at some moment of
@@ -214,6 +256,11 @@ fn text(value: &Value) -> Option<&str> {
         Value::SimpleString(text) | Value::VerbatimString { text, .. } => Some(text),
         _ => None,
     }
+}
+
+fn texts(value: &Value) -> Option<Vec<String>> {
+    let Value::Array(items) = value else { return None };
+    items.iter().map(|item| text(item).map(str::to_owned)).collect()
 }
 
 /// Reads seconds and microseconds as milliseconds.
@@ -242,6 +289,8 @@ mod tests {
     use super::*;
     use crate::engine::testing;
 
+    const RIGHTS: &[&str] = &["EVAL", ASK_RIGHTS, "0", "bull:", "XADD"];
+
     #[test]
     fn only_what_is_certain_counts() {
         let ms = Duration::from_millis;
@@ -258,15 +307,15 @@ mod tests {
         let system = Clock::system();
         let minute = 60_000;
         for (shift, is_ahead) in [(minute, true), (-minute, false)] {
-            let found = look(&link, Some(|| system.now_ms().saturating_add_signed(shift))).await.clock.unwrap();
+            let found = look(&link, RIGHTS, Some(|| system.now_ms().saturating_add_signed(shift))).await.clock.unwrap();
             assert!(found.is_ahead == is_ahead && found.by.abs_diff(Duration::from_secs(60)) < TOLERATED, "{found:?}");
         }
-        let found = look(&link, Some(|| system.now_ms())).await;
+        let found = look(&link, RIGHTS, Some(|| system.now_ms())).await;
         assert!(found.clock.unwrap().by < TOLERATED, "{found:?}");
         assert_eq!(found.policy.as_deref(), Some(SAFE_POLICY));
         // A custom clock is meant to differ.
         assert!(!Clock::manual_ms(5).is_system());
-        assert_eq!(look(&link, None::<fn() -> u64>).await.clock, None);
+        assert_eq!(look(&link, RIGHTS, None::<fn() -> u64>).await.clock, None);
     }
 
     #[test]

@@ -159,6 +159,39 @@ pub(crate) use tune_queue::{set_concurrency, set_rate_limit};
 pub(crate) use update_data::update_data;
 pub(crate) use wake_workers::wake_workers;
 
+/// The commands by which scripts write.
+pub(crate) const WRITES: [&str; 29] = [
+    "DECR",
+    "DEL",
+    "HDEL",
+    "HINCRBY",
+    "HSET",
+    "HSETNX",
+    "INCR",
+    "INCRBY",
+    "LMOVE",
+    "LPUSH",
+    "LREM",
+    "LSET",
+    "LTRIM",
+    "PERSIST",
+    "PEXPIRE",
+    "RENAME",
+    "RPOP",
+    "RPOPLPUSH",
+    "RPUSH",
+    "SADD",
+    "SET",
+    "SPOP",
+    "SREM",
+    "XADD",
+    "XDEL",
+    "XTRIM",
+    "ZADD",
+    "ZPOPMIN",
+    "ZREM",
+];
+
 /// A Lua script: its text as joined by [`script!`], and its digest.
 pub(crate) struct Script {
     /// The operation's name, the same for the Lua file, the Rust file, errors and spans.

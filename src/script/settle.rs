@@ -26,7 +26,7 @@ pub(crate) static SCRIPT: Script = script!(
         announce, detach, retention, retain, end_deduplication, child_completed, child_failed, family_refusal, leave_in_any_order,
     ],
     besides: [own "ends", own "plain", own "each"],
-    giving: [promote, put_back, read_metrics, count_ends, finish_each, apply_rules, rarely],
+    giving: [promote, put_back, undo, read_metrics, count_ends, finish_each, apply_rules, rarely],
     then: [own "batch", own "alike", own "take"],
 );
 

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use oxmq::queue::Order;
 use oxmq::worker::WorkerEvent;
 use oxmq::{Client, ConnectOptions, Error, Halt, Job, JobState, Queue};
+use redis::aio::MultiplexedConnection;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -134,54 +136,108 @@ async fn a_user_without_permission_for_hello_can_connect_and_work() {
     works_with_rights("-hello -client").await;
 }
 
-/// The user may not write events, which each script does that adds a job or hands one out. A script that is refused stops
-/// half-way: its job is in no list then, where the doctor finds it.
+/// The user lacks a command by which a script hands jobs out: the worker tells, and every job goes on to wait.
 #[tokio::test]
 async fn a_command_that_scripts_lack_is_told_and_costs_no_job_and_no_other_queue() {
     // Before version 7 nothing is checked within scripts.
     if server_version() < 7 {
         return;
     }
-    let server = RedisServer::start();
-    let fixture = Fixture::on(&server).await;
-    let mut admin = fixture.redis.clone();
-    let user = ["SETUSER", "bull", "on", ">pass", "~*", "&*", "+@all", "-xadd"];
-    redis::cmd("ACL").arg(&user).exec_async(&mut admin).await.unwrap();
-    let options = ConnectOptions::from_url(&format!("redis://bull:pass@{}", server.addr())).unwrap();
-    let client = Client::builder(options).prefix(&fixture.prefix).connect().await.unwrap();
-    let (queue, other): (Queue<Value, Value>, Queue<Value, Value>) =
-        (client.queue("q").open().unwrap(), fixture.client.queue("other").open().unwrap());
-    let id = fixture.add(json!(1)).await;
-    let done = async |_: Job<Value, Value>| Ok::<_, Halt>(Value::Null);
-    let stuck = client.worker("q", done).lock_duration(Duration::from_secs(1)).start().unwrap();
-    let free = fixture.client.worker("other", done).start().unwrap();
-    let heard = listen(&stuck);
-    heard.until("the worker tells", |event| matches!(event, WorkerEvent::Error(_))).await;
-    for n in 0..2 {
-        let error = queue.add("job", json!(n)).await.unwrap_err();
-        assert!(error.is_not_permitted() && !error.is_retryable(), "{error}");
-        let added = queue.add_bulk((0..2).map(|n| oxmq::NewJob::new("job", json!(n)))).await.unwrap();
-        assert!(added.into_iter().all(|job| job.is_err_and(|error| error.is_not_permitted())));
-        other.add("job", json!(n)).await.unwrap().wait_until_finished(PATIENCE).await.unwrap();
-    }
-    assert!(heard.errors().iter().all(|error| error.contains("NOPERM")), "{:?}", heard.errors());
-    // Redis does not tell a script which command it was, and writes it into its own log.
-    let told: Vec<redis::Value> = redis::cmd("ACL").arg("LOG").query_async(&mut admin).await.unwrap();
-    assert!(format!("{told:?}").contains("xadd"), "{told:?}");
-    redis::cmd("ACL").arg(&["SETUSER", "bull", "+xadd"]).exec_async(&mut admin).await.unwrap();
-    let doctor = fixture.client.doctor().pause(Duration::ZERO).queue("q");
-    let job = fixture.queue.job(&id);
-    eventually("it is done", || async {
-        for finding in doctor.examine().await.unwrap().findings {
-            if finding.kind == oxmq::doctor::FindingKind::LostJobs {
-                doctor.mend(&finding).await.unwrap();
-            }
+    // A script writes events before any job is active, and puts jobs into `active` after all of them were started.
+    for (command, priority) in [("xadd", 0), ("xadd", 3), ("lpush", 0), ("lpush", 3)] {
+        let server = RedisServer::start();
+        let fixture = Fixture::on(&server).await;
+        let mut admin = fixture.redis.clone();
+        let user = ["SETUSER", "bull", "on", ">pass", "~*", "&*", "+@all", &format!("-{command}")];
+        redis::cmd("ACL").arg(&user).exec_async(&mut admin).await.unwrap();
+        let options = ConnectOptions::from_url(&format!("redis://bull:pass@{}", server.addr())).unwrap();
+        let log = Log::begin();
+        let client = Client::builder(options).prefix(&fixture.prefix).connect().await.unwrap();
+        let warned = log.with("half-way");
+        assert!(
+            matches!(&warned[..], [line] if line.contains(&format!("[\"{}\"]", command.to_uppercase()))),
+            "{warned:?}"
+        );
+        let (queue, other): (Queue<Value, Value>, Queue<Value, Value>) =
+            (client.queue("q").open().unwrap(), fixture.client.queue("other").open().unwrap());
+        let mut ids = Vec::new();
+        for n in 0..3 {
+            ids.push(fixture.queue.add("job", json!(n)).priority(priority).await.unwrap().id().to_owned());
         }
-        job.get_state().await.unwrap() == JobState::Completed
-    })
-    .await;
-    stuck.close().await;
-    free.close().await;
+        let order = async || {
+            let states = [JobState::Waiting, JobState::Prioritized];
+            let jobs = fixture.queue.get_jobs(&states, 0, -1, Order::Ascending).await.unwrap();
+            jobs.iter().map(|job| job.as_ref().unwrap().id().to_owned()).collect::<Vec<_>>()
+        };
+        let before = order().await;
+        let done = async |_: Job<Value, Value>| Ok::<_, Halt>(Value::Null);
+        let stuck = client.worker("q", done).concurrency(2).start().unwrap();
+        let free = fixture.client.worker("other", done).start().unwrap();
+        let heard = listen(&stuck);
+        heard.until("the worker tells", |event| matches!(event, WorkerEvent::Error(_))).await;
+        for n in 0..2 {
+            other.add("job", json!(n)).await.unwrap().wait_until_finished(PATIENCE).await.unwrap();
+        }
+        assert!(heard.errors().iter().all(|error| error.contains("NOPERM")), "{:?}", heard.errors());
+        assert_eq!(order().await, before, "{command}: they wait in their order");
+        for id in &ids {
+            let locked: bool =
+                redis::cmd("EXISTS").arg(fixture.key(&format!("{id}:lock"))).query_async(&mut admin).await.unwrap();
+            assert!(!locked, "{command}: {id}");
+        }
+        // Redis does not tell a script which command it was, and writes it into its own log.
+        let told: Vec<redis::Value> = redis::cmd("ACL").arg("LOG").query_async(&mut admin).await.unwrap();
+        assert!(format!("{told:?}").contains(command), "{told:?}");
+        if priority == 0 {
+            let error = queue.add("job", json!(1)).await.unwrap_err();
+            assert!(error.is_not_permitted() && !error.is_retryable(), "{error}");
+            let added = queue.add_bulk((0..2).map(|n| oxmq::NewJob::new("job", json!(n)))).await.unwrap();
+            assert!(added.into_iter().all(|job| job.is_err_and(|error| error.is_not_permitted())));
+        }
+        redis::cmd("ACL").arg(&["SETUSER", "bull", &format!("+{command}")]).exec_async(&mut admin).await.unwrap();
+        for id in &ids {
+            fixture.queue.job(id).wait_until_finished(PATIENCE).await.unwrap();
+        }
+        stuck.close().await;
+        free.close().await;
+    }
+}
+
+/// What is lost by a user who lacks a command is not known before a script stops half-way, so it is told at once.
+#[tokio::test]
+async fn each_command_that_scripts_write_with_is_missed_when_a_client_connects() {
+    if server_version() < 7 {
+        return;
+    }
+    let server = RedisServer::start();
+    let mut admin = server.connection().await;
+    let writing: Vec<String> = commands_of_scripts(&mut admin, "write").await;
+    assert!(writing.len() > 20, "{writing:?}");
+    let told_to = async |rights: &[&str]| {
+        let user = ["SETUSER", "bull", "reset", "on", ">pass", "~bull:*"];
+        redis::cmd("ACL").arg(&user).arg(rights).exec_async(&mut server.connection().await).await.unwrap();
+        let log = Log::begin();
+        Client::connect(&format!("redis://bull:pass@{}", server.addr())).await.unwrap();
+        log.with("half-way")
+    };
+    assert_eq!(told_to(&["+@all"]).await, Vec::<String>::new());
+    assert_eq!(told_to(&["+@all", "-@write"]).await, Vec::<String>::new(), "it only looks");
+    for command in &writing {
+        let told = told_to(&["+@all", &format!("-{command}")]).await;
+        assert!(matches!(&told[..], [line] if line.contains(&format!("[\"{command}\"]"))), "{command}: {told:?}");
+    }
+}
+
+/// Returns the commands of scripts that the server counts among these.
+async fn commands_of_scripts(admin: &mut MultiplexedConnection, flag: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for command in crate::acl::words_behind("lua", "call(\"") {
+        let info: redis::Value = redis::cmd("COMMAND").arg("INFO").arg(&command).query_async(admin).await.unwrap();
+        if format!("{info:?}").contains(&format!("\"{flag}\"")) {
+            found.push(command);
+        }
+    }
+    found
 }
 
 #[tokio::test]
