@@ -14,13 +14,12 @@ pub use crate::clock::Clock;
 pub use crate::connection::{Address, ConnectOptions};
 use crate::connection::{Link, Surveyor};
 use crate::engine::stream_waits::StreamWaits;
-use crate::engine::{Engine, look};
+use crate::engine::{self, Engine, look};
 use crate::error::Result;
 use crate::events::{EventCursorBuilder, QueueEventsBuilder};
 use crate::flow::FlowProducer;
 use crate::keys::{DEFAULT_PREFIX, QueueKeys};
 use crate::queue::{Directory, QueueBuilder, QueueCore};
-use crate::script;
 use crate::worker::{LockKeeper, ManualWorkerBuilder, Processor, SharedLooks, SharedWaits, WorkerBuilder};
 
 /// A connection to a server, shared by everything that is created from it. Cheap to clone.
@@ -146,7 +145,7 @@ impl ClientBuilder {
         if self.long_way {
             link.take_long_way();
         }
-        let surveyor = Surveyor::new(&link, format!("{}:", self.prefix), &script::WRITES, &self.clock);
+        let surveyor = Surveyor::new(&link, format!("{}:", self.prefix), &engine::WRITES, &self.clock);
         surveyor.begin().await;
         // The queues of a cluster are in many slots, unless the prefix has a hash tag.
         let over_slots = link.is_cluster() && link.for_keys(&format!("{}:", self.prefix)).is_err();

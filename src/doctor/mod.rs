@@ -14,6 +14,8 @@ mod stage;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
+use futures::stream::{self, StreamExt, TryStreamExt};
+
 pub use finding::{Diagnosis, Finding, FindingKind, LeftOut, NameMemory, QueueMemory};
 pub use stage::Stage;
 
@@ -269,13 +271,14 @@ async fn usable(engines: BTreeMap<String, Engine>, report: &mut Diagnosis) -> Re
     Ok(usable)
 }
 
+/// How many suspects are looked at together: what a look costs is mostly the way to the server.
+const AT_ONCE: usize = 8;
+
 /// Returns the suspects of a queue that look the same a second time.
 async fn confirm(engine: &Engine, suspects: Vec<Suspect>) -> Result<Vec<Suspect>> {
-    let mut confirmed = Vec::new();
-    for suspect in suspects {
-        if queue::is_still_so(engine, &suspect).await? {
-            confirmed.push(suspect);
-        }
-    }
-    Ok(confirmed)
+    let looks = suspects.into_iter().map(|suspect| async move {
+        let is_so = queue::is_still_so(engine, &suspect).await?;
+        Ok(is_so.then_some(suspect))
+    });
+    stream::iter(looks).buffered(AT_ONCE).try_filter_map(|suspect| async move { Ok(suspect) }).try_collect().await
 }

@@ -37,6 +37,7 @@ use crate::clock::Clock;
 use crate::connection::Link;
 use crate::error::{Error, Reason, Result};
 use crate::keys::{QueueKeys, is_no_job};
+pub(crate) use crate::script::WRITES;
 pub use crate::script::count_children::ChildCounts;
 pub use crate::script::get_children::{ChildKind, ChildPage};
 pub use crate::script::get_meta::QueueMeta;

@@ -372,7 +372,9 @@ async fn no_log_line_and_no_event_shows_the_user_or_the_password() {
     let options = ConnectOptions::from_url(&url).unwrap().command_timeout(Duration::from_millis(300));
     let client = Client::builder(options).prefix("secrets").connect().await.unwrap();
     let queue = client.queue::<Value, ()>("q").open().unwrap();
-    let worker = client.worker("q", |_: Job<Value, ()>| async { Ok::<_, Halt>(()) }).start().unwrap();
+    let ok = |_: Job<Value, ()>| async { Ok::<_, Halt>(()) };
+    // An outcome that cannot be stored any more is waited for.
+    let worker = client.worker("q", ok).shutdown_timeout(Duration::from_secs(1)).start().unwrap();
     let (mut events, told) = (worker.events(), crate::common::fixture::Ledger::default());
     let into = told.clone();
     let listening = tokio::spawn(async move {
@@ -400,6 +402,7 @@ async fn no_log_line_and_no_event_shows_the_user_or_the_password() {
         let path = if kind.contains("sentinel") { "/m?sentinel_password=" } else { "?password=" };
         let url = format!("{kind}://{}127.0.0.1:1{path}{SECRET}", login(SECRET));
         let Ok(options) = ConnectOptions::from_url(&url) else { continue };
+        let options = options.connect_timeout(Duration::from_secs(1));
         told.note(format!("{options:?}"));
         let waits = Client::builder(options.clone().wait_for_server(true)).connect();
         assert!(tokio::time::timeout(Duration::from_millis(200), waits).await.is_err());
