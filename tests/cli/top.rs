@@ -80,8 +80,12 @@ impl Drop for Terminal {
 async fn a_small_screen_shows_queues_then_jobs_then_one_job() {
     let on = Fixture::new().await;
     let _node = filled_by_node(&on).await;
+    let running: Queue = on.client.queue("running").open().unwrap();
+    running.add("job", json!(1)).await.unwrap();
+    let by_hand: oxmq::ManualWorker<Value, Value> = on.client.manual_worker("running").open().unwrap();
+    let held = by_hand.get_next_job("t").await.unwrap();
     let terminal = Terminal::open(&on, 80, 24, "TERM=screen-256color");
-    let screen = terminal.shows("oxmq top  3 queues  ").await;
+    let screen = terminal.shows("oxmq top  4 queues  ").await;
     assert!(screen.lines().all(|line| line.chars().count() <= 80), "{screen}");
     for text in ["QUEUE", "WAITING", "FAILED", "OLDEST", "completed,", "failed,", "q quit"] {
         assert!(screen.contains(text), "{text}:\n{screen}");
@@ -102,16 +106,11 @@ async fn a_small_screen_shows_queues_then_jobs_then_one_job() {
     terminal.press("Escape");
     // A terminal takes an Escape and what follows it at once for one key.
     terminal.shows("by waiting").await;
-    let running: Queue = on.client.queue("running").open().unwrap();
-    running.add("job", json!(1)).await.unwrap();
-    let by_hand: oxmq::ManualWorker<Value, Value> = on.client.manual_worker("running").open().unwrap();
-    let held = by_hand.get_next_job("t").await.unwrap();
     let first_of = async |sort: &str| {
         terminal.press("s");
         let screen = terminal.shows(&format!("by {sort}")).await;
         screen.lines().nth(2).unwrap().split_whitespace().next().unwrap().to_owned()
     };
-    terminal.shows("running").await;
     assert_eq!(first_of("active").await, "running");
     assert_eq!(first_of("failed").await, "mails");
     drop(held);
