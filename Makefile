@@ -39,7 +39,7 @@ demo: both-sides ## jobs from Node to Rust and back, on this repository's files
 	$(CARGO) run --quiet --package oxmq-demo
 
 # Tests wait more than they compute: for servers that start, for locks that run out, for Node.
-test test-cluster: export RUST_TEST_THREADS ?= 4
+test test-cluster: export RUST_TEST_THREADS ?= 8
 
 .PHONY: test
 test: setup ## all tests: units, integration, interop with Node, examples, doctests

@@ -199,6 +199,10 @@ pub(crate) fn without_secrets(error: &RedisError) -> BoxError {
     if let Some(code) = error.code() {
         text = text.replacen(&format!("{code:?}"), code, 1);
     }
+    if let (ErrorKind::Server(kind), Some(code)) = (error.kind(), error.code()) {
+        // The driver has names of its own for the codes of servers.
+        text = text.replacen(&format!("{kind:?}: "), &format!("{code}: "), 1);
+    }
     if matches!(error.kind(), ErrorKind::Server(ServerErrorKind::Moved | ServerErrorKind::Ask)) {
         text.push_str(" (the server is a node of a cluster: connect to redis+cluster://)");
     }
@@ -271,6 +275,24 @@ mod tests {
         }
         let full = answered("OOM command not allowed when used memory > 'maxmemory'.");
         assert!(matches!(full, CallFailure::OutOfMemory), "{full:?}");
+    }
+
+    #[test]
+    fn errors_of_servers_are_told_by_their_own_codes() {
+        for line in [
+            "CLUSTERDOWN The cluster is down",
+            "TRYAGAIN Multiple keys request during rehashing of slot",
+            "LOADING Redis is loading the dataset in memory",
+            "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
+            "READONLY You can't write against a read only replica.",
+            "BUSY Redis is busy running a script.",
+            "MISCONF Redis is configured to save RDB snapshots",
+            "CROSSSLOT Keys in request don't hash to the same slot",
+            "ERR value is not an integer or out of range",
+        ] {
+            let (code, text) = line.split_once(' ').unwrap();
+            assert_eq!(answered(line).to_error("add").to_string(), format!("add: {code}: {text}"));
+        }
     }
 
     #[test]

@@ -144,7 +144,7 @@ async fn a_cluster_that_lacks_a_master_says_so_and_goes_on_when_it_is_back() {
     let add = async |queue: &Queue<Value, Value>| queue.add("job", json!(2)).job_id("b").await;
     // Nobody takes its place, and without all slots the others serve none.
     eventually_within(PATIENCE, "the others say that the cluster is down", || async {
-        add(&of_other).await.is_err_and(|error| told(&error).contains("ClusterDown: The cluster is down"))
+        add(&of_other).await.is_err_and(|error| told(&error).contains("CLUSTERDOWN: The cluster is down"))
     })
     .await;
     let said = told(&add(&of_dead).await.unwrap_err());
@@ -177,7 +177,7 @@ async fn a_slot_without_an_owner_says_so_and_is_found_again() {
     }
     let hasty: Queue<Value, Value> = impatient(&cluster).await.queue(&name).open().unwrap();
     let said = told(&hasty.add("job", json!(2)).await.unwrap_err());
-    assert!(said.contains("ClusterDown: ") || said.contains("no node of the cluster has the slot"), "{said}");
+    assert!(said.contains("CLUSTERDOWN: ") || said.contains("no node of the cluster has the slot"), "{said}");
     run(&cluster, 0, &["CLUSTER", "ADDSLOTS", &slot]);
     // The new owner has none of the keys.
     eventually_within(PATIENCE, "it has an owner", || async { hasty.add("job", json!(3)).await.is_ok() }).await;
