@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use oxmq::dashboard::{Audit, Dashboard, Permission};
-use oxmq::{Halt, Job, JobOptions, JobState, Repeat};
+use oxmq::{Client, ConnectOptions, Halt, Job, JobOptions, JobState, Repeat};
 use serde_json::{Value, json};
 
 use super::site::{Site, text};
 use crate::common::eventually::eventually;
 use crate::common::fixture::Fixture;
 use crate::common::node::{BullMq, NodeDriver};
-use crate::common::server::shared_server;
+use crate::common::proxy::Proxy;
+use crate::common::server::{RedisServer, shared_server};
 
 async fn refuses(job: Job) -> Result<Value, Halt> {
     Err(format!("no {}", job.data()["n"]).into())
@@ -192,6 +193,39 @@ async fn an_action_on_a_filter_runs_in_the_background() {
         assert_eq!(answer.status, StatusCode::BAD_REQUEST);
     }
     assert_eq!(site.get("/work/77").await.status, StatusCode::NOT_FOUND);
+}
+
+/// Jobs that were not reached have not moved on.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_action_on_jobs_one_by_one_outlives_a_break_and_says_what_is_not_known() {
+    const JOBS: usize = 600;
+    let server = RedisServer::start();
+    let proxy = Proxy::start(server.addr()).await;
+    let fixture = Fixture::with(ConnectOptions::from_url(&server.url()).unwrap(), &server).await;
+    fixture.add_many(JOBS).await;
+    let options = server.by_way_of(proxy.addr()).command_timeout(Duration::from_millis(200));
+    let client = Client::builder(options).prefix(&fixture.prefix).connect().await.unwrap();
+    let site = Site::with(Dashboard::new(client).authorize(|_, _| true)).await;
+    proxy.throttle(200_000);
+    let form = [("do", "clean"), ("state", "waiting"), ("all", "1"), ("data", "n")];
+    let (to, _) = site.done("/queue/q/jobs", &form).await;
+    eventually("some are removed", || async { fixture.count(JobState::Waiting).await < JOBS - 20 }).await;
+    proxy.blackhole_all();
+    tokio::time::sleep(Duration::from_secs(2)).await; // longer than a call tries
+    proxy.heal();
+    proxy.throttle(u32::MAX);
+    let page = eventually("it has ended", || async {
+        let page = text(&site.page(&to).await);
+        page.contains("Done to").then_some(page)
+    })
+    .await;
+    let number = |before: &str| -> usize {
+        let rest = page.split(before).nth(1).unwrap_or_default();
+        rest.chars().take_while(char::is_ascii_digit).collect::<String>().parse().unwrap_or(0)
+    };
+    let (done, unknown) = (number("Done to "), number("It may be done to "));
+    assert!(done + unknown == JOBS && !page.contains("and not to"), "{page}");
+    assert!(fixture.count(JobState::Waiting).await <= unknown, "{page}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use axum::response::Response;
 
@@ -14,9 +15,9 @@ use crate::dashboard::background::works::Work;
 use crate::dashboard::format::moment::{count, many};
 use crate::dashboard::request::filter::Filter;
 use crate::dashboard::request::forms::see;
-use crate::dashboard::request::problem::Problem;
+use crate::dashboard::request::problem::{Cause, Problem};
 use crate::dashboard::request::visit::{Params, Visit};
-use crate::error::{Error, Result as Answer, WithCauses};
+use crate::error::WithCauses;
 use crate::state::JobState;
 
 /// How many jobs one step reads if each has to be looked at here.
@@ -27,6 +28,9 @@ const RETRY: Deed = Deed::Plain(Action::Retry);
 
 /// After how many failed steps in a row it ends.
 const PATIENCE: u32 = 5;
+
+/// The pause before a step that has failed is tried again.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// Starts a work, and redirects to the page with its progress.
 pub(super) async fn begin(
@@ -50,12 +54,9 @@ pub(super) async fn begin(
     let (queue, ending) = (queue.clone(), Ending(Arc::clone(&work)));
     tokio::spawn(async move {
         let end = run(&visit, &queue, deed, &filter, &ending.0).await;
-        let outcome = match &end {
-            Ok(text) => text.clone(),
-            Err(error) => WithCauses(error).to_string(),
-        };
-        visit.audit(queue.name(), action, &work.target, &outcome, end.is_ok());
-        work.ended(end.map_err(|_| outcome));
+        let (Ok(outcome) | Err(outcome)) = &end;
+        visit.audit(queue.name(), action, &work.target, outcome, end.is_ok());
+        work.ended(end);
         visit.app.changed(queue.name()).await;
     });
     Ok(answer)
@@ -88,8 +89,8 @@ pub(super) fn begin_in_all(visit: Visit, names: Vec<String>, expected: u64) -> R
 /// Retries the failed jobs of one of several queues; audited as if only this queue had been meant, if it has any. A
 /// queue that cannot be read does not keep the others from being retried.
 async fn one_of_all(visit: &Visit, name: &str, work: &Work) -> Result<(), String> {
-    let figures = || [&work.done, &work.left_out].map(|figure| figure.load(Ordering::Relaxed));
-    let [done, left_out] = figures();
+    let figures = || [&work.done, &work.left_out, &work.unknown].map(|figure| figure.load(Ordering::Relaxed));
+    let before = figures();
     // The permission may have ended since the work began.
     if !visit.may(name, Action::Retry) {
         return Ok(());
@@ -97,15 +98,18 @@ async fn one_of_all(visit: &Visit, name: &str, work: &Work) -> Result<(), String
     let filter = Filter::of(&Params::new(), JobState::Failed);
     let end = match visit.app.queue(name) {
         Ok(queue) => in_steps(visit, &queue, RETRY, &filter, work).await,
-        Err(error) => Err(error),
+        Err(error) => Err(WithCauses(&error).to_string()),
     };
-    let [now_done, now_left_out] = figures();
-    let (mine, others) = (now_done - done, now_left_out - left_out);
+    let now = figures();
+    let [done, left_out, unknown] = std::array::from_fn(|i| now[i] - before[i]);
     let outcome = match &end {
-        Ok(()) => format!("{} retried, {} left out", count(mine), count(others)),
-        Err(error) => WithCauses(error).to_string(),
+        Ok(()) if unknown > 0 => {
+            format!("{} retried, {} left out, {} not known", count(done), count(left_out), count(unknown))
+        }
+        Ok(()) => format!("{} retried, {} left out", count(done), count(left_out)),
+        Err(problem) => problem.clone(),
     };
-    if mine + others > 0 || end.is_err() {
+    if done + left_out + unknown > 0 || end.is_err() {
         visit.audit(name, Action::Retry, &filter.words(), &outcome, end.is_ok());
         visit.app.changed(name).await;
     }
@@ -121,7 +125,7 @@ impl Drop for Ending {
     }
 }
 
-async fn run(visit: &Visit, queue: &AnyQueue, deed: Deed, filter: &Filter, work: &Work) -> Answer<String> {
+async fn run(visit: &Visit, queue: &AnyQueue, deed: Deed, filter: &Filter, work: &Work) -> Result<String, String> {
     // Until a moment it is shorter with each job.
     if filter.has_text() || matches!(deed, Deed::Delay(Due::At(_))) {
         one_by_one(visit, queue, deed, filter, work).await?;
@@ -141,16 +145,21 @@ fn outcome(work: &Work) -> String {
     let done = many(work.done.load(Ordering::Relaxed), "job");
     let left_out = work.left_out.load(Ordering::Relaxed);
     let stopped = if work.is_stopping() { "Stopped. " } else { "" };
-    match left_out {
+    let mut text = match left_out {
         0 => format!("{stopped}Done to {done}."),
         left_out => {
             format!("{stopped}Done to {done}, and not to {}, which had moved on or were held.", count(left_out))
         }
+    };
+    let unknown = work.unknown.load(Ordering::Relaxed);
+    if unknown > 0 {
+        text += &format!(" It may be done to {}: the answer was lost.", many(unknown, "more job"));
     }
+    text
 }
 
 /// Acts through the queue, with many jobs per call.
-async fn in_steps(visit: &Visit, queue: &AnyQueue, deed: Deed, filter: &Filter, work: &Work) -> Answer<()> {
+async fn in_steps(visit: &Visit, queue: &AnyQueue, deed: Deed, filter: &Filter, work: &Work) -> Result<(), String> {
     let jobs = queue.jobs(filter.search());
     let action = match deed {
         Deed::Priority { priority, .. } => jobs.change_priority(priority),
@@ -160,55 +169,114 @@ async fn in_steps(visit: &Visit, queue: &AnyQueue, deed: Deed, filter: &Filter, 
         Deed::Plain(Action::Cancel) => jobs.cancel(""),
         Deed::Plain(_) => jobs.remove(),
     };
-    let (mut run, mut broken) = (action.start()?, 0);
+    let (mut run, mut tries) = (action.start().map_err(|error| WithCauses(&error).to_string())?, Tries::default());
     // A work may have acted on another queue before.
-    let [looked_at, done, left_out] =
-        [&work.looked_at, &work.done, &work.left_out].map(|figure| figure.load(Ordering::Relaxed));
+    let [looked_at, done, left_out, unknown] =
+        [&work.looked_at, &work.done, &work.left_out, &work.unknown].map(|figure| figure.load(Ordering::Relaxed));
     while !work.is_stopping() {
         match run.next().await {
             Ok(None) => break,
             Ok(Some(step)) => {
                 work.looked_at.store(looked_at + step.looked_at, Ordering::Relaxed);
-                broken = 0;
+                tries.succeeded();
             }
-            Err(error) => patience(&mut broken, error)?,
+            Err(error) => tries.failed(error.into()).await?,
         }
         let report = run.report();
         work.done.store(done + report.done, Ordering::Relaxed);
-        work.left_out.store(left_out + report.moved_on + report.refused + report.unknown, Ordering::Relaxed);
+        work.left_out.store(left_out + report.moved_on + report.refused, Ordering::Relaxed);
+        work.unknown.store(unknown + report.unknown, Ordering::Relaxed);
     }
     Ok(())
 }
 
 /// Looks at jobs here, one by one: a search of their data must not find what is redacted.
-async fn one_by_one(visit: &Visit, queue: &AnyQueue, deed: Deed, filter: &Filter, work: &Work) -> Answer<()> {
-    let (mut scan, mut broken) = (queue.engine().scan(filter.search(), None, None)?, 0);
+async fn one_by_one(visit: &Visit, queue: &AnyQueue, deed: Deed, filter: &Filter, work: &Work) -> Result<(), String> {
+    let scan = queue.engine().scan(filter.search(), None, None);
+    let (mut scan, mut tries) = (scan.map_err(|error| WithCauses(&error).to_string())?, Tries::default());
     while !work.is_stopping() {
         let found = match scan.jobs_step(queue.engine(), STEP).await {
             Ok(Some(found)) => found,
             Ok(None) => break,
             Err(error) => {
-                patience(&mut broken, error)?;
+                tries.failed(error.into()).await?;
                 continue;
             }
         };
-        broken = 0;
+        tries.succeeded();
         let jobs: Vec<_> = found.items.into_iter().filter_map(|job| queue.read_job(job.ok()?).ok()).collect();
-        let ids: Vec<&str> = jobs.iter().filter(|job| filter.shows(visit, job)).map(|job| job.id()).collect();
-        for (id, answer) in ids.iter().zip(each(visit, queue, &ids, deed).await) {
-            let figure = if answer.is_ok() { &work.done } else { &work.left_out };
-            figure.fetch_add(1, Ordering::Relaxed);
-            if answer.is_ok() && deed.replaces() {
-                scan.was_replaced(id);
+        let mut left: Vec<&str> = jobs.iter().filter(|job| filter.shows(visit, job)).map(|job| job.id()).collect();
+        while !left.is_empty() && !work.is_stopping() {
+            let (mut again, mut trouble) = (Vec::new(), None);
+            for (id, answer) in left.iter().zip(each(visit, queue, &left, deed).await) {
+                let figure = match answer {
+                    Ok(_) => &work.done,
+                    Err(problem) => match problem.cause {
+                        Cause::Refused => &work.left_out,
+                        Cause::Unknown => &work.unknown,
+                        Cause::Passing | Cause::Server => {
+                            again.push(*id);
+                            trouble = Some(problem);
+                            continue;
+                        }
+                    },
+                };
+                figure.fetch_add(1, Ordering::Relaxed);
+                if deed.replaces() {
+                    scan.was_replaced(id);
+                }
             }
+            match trouble {
+                Some(problem) => tries.failed(problem).await?,
+                None => tries.succeeded(),
+            }
+            left = again;
         }
         work.looked_at.store(scan.cursor().looked_at(), Ordering::Relaxed);
     }
     Ok(())
 }
 
-/// Tolerates errors of the connection, which may come back, but not invalid requests.
-fn patience(broken: &mut u32, error: Error) -> Answer<()> {
-    *broken += 1;
-    if *broken >= PATIENCE || matches!(error, Error::InvalidOption { .. }) { Err(error) } else { Ok(()) }
+/// Counts the steps that failed in a row: a broken connection may come back.
+#[derive(Default)]
+struct Tries(u32);
+
+impl Tries {
+    fn succeeded(&mut self) {
+        self.0 = 0;
+    }
+
+    /// Waits before another try; returns the problem where another one would end in the same way.
+    async fn failed(&mut self, problem: Problem) -> Result<(), String> {
+        self.0 += 1;
+        if self.0 >= PATIENCE || matches!(problem.cause, Cause::Refused | Cause::Server) {
+            return Err(problem.outcome().to_owned());
+        }
+        tokio::time::sleep(PAUSE).await;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Error;
+
+    #[tokio::test(start_paused = true)]
+    async fn only_what_may_pass_is_tried_again() {
+        let passing = || Error::Timeout { op: "retry", after: PAUSE, job: None };
+        let unknown = || Error::OutcomeUnknown { op: "retry" };
+        let mut tries = Tries::default();
+        for _ in 0..PATIENCE - 1 {
+            assert_eq!(tries.failed(passing().into()).await, Ok(()));
+        }
+        tries.succeeded();
+        for _ in 0..PATIENCE - 1 {
+            assert_eq!(tries.failed(unknown().into()).await, Ok(()));
+        }
+        assert!(tries.failed(passing().into()).await.is_err(), "too often in a row");
+        let forbidden = Error::NotPermitted { op: "retry", command: "EVALSHA" };
+        assert!(Tries::default().failed(forbidden.into()).await.unwrap_err().contains("EVALSHA"));
+        assert!(Tries::default().failed(Error::invalid("limit", "too large").into()).await.is_err());
+    }
 }

@@ -30,6 +30,8 @@ pub(in crate::dashboard) struct Work {
     pub(in crate::dashboard) looked_at: AtomicU64,
     pub(in crate::dashboard) done: AtomicU64,
     pub(in crate::dashboard) left_out: AtomicU64,
+    /// Jobs to which it may have been done: the answer was lost.
+    pub(in crate::dashboard) unknown: AtomicU64,
     is_stopping: AtomicBool,
     /// How it ended, once it has.
     end: Lock<Option<Result<String, String>>>,
@@ -54,6 +56,7 @@ impl Work {
             looked_at: AtomicU64::new(0),
             done: AtomicU64::new(0),
             left_out: AtomicU64::new(0),
+            unknown: AtomicU64::new(0),
             is_stopping: AtomicBool::new(false),
             end: Lock::new(None),
         }

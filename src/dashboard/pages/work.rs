@@ -21,8 +21,8 @@ pub(in crate::dashboard) async fn page(visit: Visit, Path(id): Path<String>) -> 
 }
 
 fn build(visit: &Visit, id: &str, work: &Work) -> Page {
-    let [looked_at, done, left_out] =
-        [&work.looked_at, &work.done, &work.left_out].map(|figure| figure.load(Ordering::Relaxed));
+    let [looked_at, done, left_out, unknown] =
+        [&work.looked_at, &work.done, &work.left_out, &work.unknown].map(|figure| figure.load(Ordering::Relaxed));
     let end = work.end();
     let body = html! {
         div.head { h1 { (work.title) } }
@@ -39,6 +39,7 @@ fn build(visit: &Visit, id: &str, work: &Work) -> Page {
             dl.pairs {
                 dt { "Done" } dd { (count(done)) }
                 dt { "Left out" } dd { (count(left_out)) }
+                @if unknown > 0 { dt { "Not known" } dd { (count(unknown)) } }
                 dt { "Looked at" } dd { (count(looked_at)) " of about " (count(work.total)) }
             }
             @if end.is_none() {

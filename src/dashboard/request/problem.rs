@@ -13,11 +13,25 @@ pub(in crate::dashboard) struct Problem {
     pub(in crate::dashboard) advice: String,
     /// The error of the server or the library.
     pub(in crate::dashboard) detail: Option<String>,
+    pub(in crate::dashboard) cause: Cause,
+}
+
+/// What a problem says of the action that it stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::dashboard) enum Cause {
+    /// The form, the job or the queue does not allow it.
+    Refused,
+    /// It may have been done.
+    Unknown,
+    /// The server did not do it, and may do it later.
+    Passing,
+    /// The server does nothing of the kind.
+    Server,
 }
 
 impl Problem {
     fn new(status: StatusCode, title: impl Into<String>, advice: impl Into<String>) -> Self {
-        Self { status, title: title.into(), advice: advice.into(), detail: None }
+        Self { status, title: title.into(), advice: advice.into(), detail: None, cause: Cause::Refused }
     }
 
     pub(in crate::dashboard) fn no_queue(name: &str) -> Self {
@@ -106,6 +120,12 @@ impl Problem {
 impl From<Error> for Problem {
     fn from(error: Error) -> Self {
         let detail = Some(WithCauses(&error).to_string());
+        let cause = match &error {
+            Error::OutcomeUnknown { .. } => Cause::Unknown,
+            error if error.is_retryable() => Cause::Passing,
+            error if error.is_not_permitted() || error.is_wrong_type() => Cause::Server,
+            _ => Cause::Refused,
+        };
         let problem = match error {
             Error::InvalidOption { .. } => {
                 Self::new(StatusCode::BAD_REQUEST, "This is not possible", "A value is outside its permitted range.")
@@ -137,6 +157,6 @@ impl From<Error> for Problem {
                  reachable from here.",
             ),
         };
-        Self { detail, ..problem }
+        Self { detail, cause, ..problem }
     }
 }
