@@ -130,8 +130,9 @@ impl ClientBuilder {
     ///
     /// It then asks once how the server is set up, in one round trip, and logs a warning if its `maxmemory-policy`
     /// evicts keys, if the user may write but lacks a command that scripts write with (from Redis 7 on), or if the
-    /// system's clock differs from the server's by more than a second. A server that does not tell is accepted. In a cluster it asks every master that may have this client's keys. After a break it asks again,
-    /// since another server may have taken over, and warns of what is new.
+    /// system's clock differs from the server's by more than a second. A server that does not tell is accepted. In a
+    /// cluster it asks every master that may have this client's keys. After a break it asks again, since another server
+    /// may have taken over, and warns of what is new.
     ///
     /// # Errors
     ///

@@ -11,7 +11,7 @@ local function put_back(ids, from, scores)
 end
 
 -- Puts all popped ids back: the first `count`, which were started and are not `active` yet, and those from `at` on. Ends the
--- script with the problem, which may be that the user lacks a command.
+-- script with the problem, which may be that the user lacks a command. Another worker's may have it.
 local function undo(problem, ids, scores, count, at)
   local all, locks, ranks = {}, {}, scores and {}
   for i = 1, #ids do
@@ -22,5 +22,6 @@ local function undo(problem, ids, scores, count, at)
   end
   put_back(all, 1, ranks)
   call("DEL", unpack(locks))
+  wake(true)
   error(problem, 0)
 end

@@ -130,10 +130,10 @@ impl Surveyor {
         self.link.tell_of_all(me);
     }
 
-    /// Logs a warning if a server may evict keys, refuses a command to scripts, or has another time, unless that was logged
-    /// before. One round trip;
-    /// answers that the server does not give, or not to this user, are skipped. In a cluster it asks all masters that may
-    /// have keys of the client, on connections that are closed afterwards, since most of them may never be needed.
+    /// Logs a warning if a server may evict keys, refuses a command to scripts, or has another time, unless that was
+    /// logged before. One round trip; answers that the server does not give, or not to this user, are skipped. In a
+    /// cluster it asks all masters that may have keys of the client, on connections that are closed afterwards, since most
+    /// of them may never be needed.
     async fn survey(&self) {
         let link = &self.link;
         let server = &link.options().servers;

@@ -180,6 +180,8 @@ async fn a_command_that_scripts_lack_is_told_and_costs_no_job_and_no_other_queue
         }
         assert!(heard.errors().iter().all(|error| error.contains("NOPERM")), "{:?}", heard.errors());
         assert_eq!(order().await, before, "{command}: they wait in their order");
+        let marked: usize = redis::cmd("ZCARD").arg(fixture.key("marker")).query_async(&mut admin).await.unwrap();
+        assert_eq!(marked, 1, "{command}: a worker with the right would be woken");
         for id in &ids {
             let locked: bool =
                 redis::cmd("EXISTS").arg(fixture.key(&format!("{id}:lock"))).query_async(&mut admin).await.unwrap();
