@@ -19,7 +19,7 @@ tests() { # what to build, then what to run of it
   local code=0 target=$1
   shift
   # shellcheck disable=SC2086 # the target is one word or two
-  ${CARGO:-cargo} test --all-features $target -- --test-threads=8 "$@" ${skip[@]+"${skip[@]}"} 2>&1 | tee -a "$log" || code=$?
+  ${CARGO:-cargo} test --all-features $target -- --test-threads=4 "$@" ${skip[@]+"${skip[@]}"} 2>&1 | tee -a "$log" || code=$?
   [ "$code" = 0 ] || failed=1
 }
 

@@ -65,6 +65,8 @@ async fn a_listener_begins_where_it_is_told() {
 async fn killed_connections_cost_no_event_and_no_order() {
     let server = TestServer::start();
     let queue = server.queue().await;
+    // Before Redis 7 nobody can tell whether the first of many events after an empty stream were trimmed.
+    queue.emit(&["earlier"]).await;
     let mut events = ready(listen(&queue)).await;
     let kills = async {
         let mut kills = 0;
