@@ -149,8 +149,10 @@ impl Surveyor {
             vec![(None, look(link, &rights, now()).await)]
         };
         for (node, Findings { policy, refused, .. }) in &found {
+            // A user who may not write at all only looks.
+            let is_half = |refused: &&Vec<String>| !refused.is_empty() && refused.len() < self.writes.len();
             if let Some(commands) = refused
-                && self.is_half_permitted(node, commands)
+                && is_news(&mut self.told.lock().refused, node, Some(commands).filter(is_half).cloned())
             {
                 tracing::warn!(
                     target: "oxmq::connection",
@@ -162,7 +164,7 @@ impl Surveyor {
                 );
             }
             if let Some(policy) = policy
-                && self.is_news(node, policy)
+                && is_news(&mut self.told.lock().policies, node, Some(policy).filter(|it| *it != SAFE_POLICY).cloned())
             {
                 tracing::warn!(
                     target: "oxmq::connection",
@@ -188,26 +190,19 @@ impl Surveyor {
             );
         }
     }
+}
 
-    /// Returns whether this policy evicts, and that was not logged yet.
-    fn is_news(&self, node: &Option<String>, policy: &str) -> bool {
-        let mut told = self.told.lock();
-        if policy == SAFE_POLICY {
-            told.policies.remove(node);
-            return false;
-        }
-        told.policies.insert(node.clone(), policy.to_owned()).as_deref() != Some(policy)
-    }
-
-    /// Returns whether the user may write, but not by these commands, and that was not logged yet.
-    fn is_half_permitted(&self, node: &Option<String>, refused: &[String]) -> bool {
-        let mut told = self.told.lock();
-        if refused.is_empty() || refused.len() == self.writes.len() {
-            told.refused.remove(node);
-            return false;
-        }
-        told.refused.insert(node.clone(), refused.to_vec()).as_deref() != Some(refused)
-    }
+/// Returns whether a node, or the only server, has this fault, and did not have it when it was asked before.
+fn is_news<T: PartialEq + Clone>(
+    told: &mut HashMap<Option<String>, T>,
+    node: &Option<String>,
+    fault: Option<T>,
+) -> bool {
+    let before = match &fault {
+        Some(fault) => told.insert(node.clone(), fault.clone()),
+        None => told.remove(node),
+    };
+    fault.is_some() && fault != before
 }
 
 /// Asks for everything at once: for the rights with these words. `now` returns the ms of the clock to compare, if any.
