@@ -27,6 +27,9 @@ use finding::Suspect;
 /// How many examples a finding names.
 const EXAMPLES: usize = 10;
 
+/// How many suspects are looked at together: what a look costs is mostly the way to the server.
+const AT_ONCE: usize = 8;
+
 /// Examines queues. Created by [`Client::doctor`].
 ///
 /// It looks twice, and reports only what was wrong both times, so that jobs that are just being moved are not reported.
@@ -270,9 +273,6 @@ async fn usable(engines: BTreeMap<String, Engine>, report: &mut Diagnosis) -> Re
     }
     Ok(usable)
 }
-
-/// How many suspects are looked at together: what a look costs is mostly the way to the server.
-const AT_ONCE: usize = 8;
 
 /// Returns the suspects of a queue that look the same a second time.
 async fn confirm(engine: &Engine, suspects: Vec<Suspect>) -> Result<Vec<Suspect>> {

@@ -211,15 +211,13 @@ async fn one_by_one(visit: &Visit, queue: &AnyQueue, deed: Deed, filter: &Filter
             for (id, answer) in left.iter().zip(each(visit, queue, &left, deed).await) {
                 let figure = match answer {
                     Ok(_) => &work.done,
-                    Err(problem) => match problem.cause {
-                        Cause::Refused => &work.left_out,
-                        Cause::Unknown => &work.unknown,
-                        Cause::Passing | Cause::Server => {
-                            again.push(*id);
-                            trouble = Some(problem);
-                            continue;
-                        }
-                    },
+                    Err(Problem { cause: Cause::Refused, .. }) => &work.left_out,
+                    Err(Problem { cause: Cause::Unknown, .. }) => &work.unknown,
+                    Err(problem) => {
+                        again.push(*id);
+                        trouble = Some(problem);
+                        continue;
+                    }
                 };
                 figure.fetch_add(1, Ordering::Relaxed);
                 if deed.replaces() {
