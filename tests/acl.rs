@@ -11,8 +11,9 @@ use oxmq::{Client, ConnectOptions, Error, Job, JobState, Queue, Repeat};
 use crate::common::cluster::{Cluster, name_on_each};
 use crate::common::eventually::eventually;
 use crate::common::fixture::PATIENCE;
+use crate::common::log::Log;
 use crate::common::sentinel::{MASTER, Sentinels};
-use crate::common::server::RedisServer;
+use crate::common::server::{RedisServer, server_version};
 
 /// Starts a server with the users of the page.
 async fn server() -> RedisServer {
@@ -117,7 +118,7 @@ async fn a_user_with_every_listed_command_is_refused_nothing() {
 }
 
 /// Collects every word that follows `before` in the source files of a folder, up to the next quotation mark.
-pub(crate) fn words_behind(folder: &str, before: &str) -> BTreeSet<String> {
+fn words_behind(folder: &str, before: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)];
     while let Some(folder) = folders.pop() {
@@ -148,6 +149,36 @@ fn every_command_sent_is_listed_on_the_acl_page() {
     assert!(in_scripts.len() > 50 && sent.len() > 5 && called.len() > 10, "{in_scripts:?} {sent:?} {called:?}");
     for word in in_scripts.iter().chain(&sent).chain(&called) {
         assert!(is_named(word), "docs/acl.md does not name {word}");
+    }
+}
+
+/// What a user loses who lacks a command is not known before a script stops half-way, so it is told at once.
+#[tokio::test]
+async fn each_command_that_scripts_write_with_is_missed_when_a_client_connects() {
+    let server = RedisServer::start();
+    let mut admin = server.connection().await;
+    let mut writing = Vec::new();
+    for command in words_behind("lua", "call(\"") {
+        let info: redis::Value = redis::cmd("COMMAND").arg("INFO").arg(&command).query_async(&mut admin).await.unwrap();
+        if format!("{info:?}").contains("\"write\"") {
+            writing.push(command);
+        }
+    }
+    assert!(writing.len() > 20, "{writing:?}");
+    let told_to = async |rights: &str| {
+        acl(&mut server.connection().await, &format!("SETUSER bull reset on >secret ~bull:* {rights}")).await;
+        let log = Log::begin();
+        client(&server, "bull").await;
+        log.with("half-way")
+    };
+    for fine in ["+@all", "+@all -@write"] {
+        assert_eq!(told_to(fine).await, Vec::<String>::new(), "{fine}");
+    }
+    for command in &writing {
+        let told = told_to(&format!("+@all -{command}")).await;
+        // Before version 7 nothing is checked within scripts, and nobody is asked.
+        let is_told = matches!(&told[..], [line] if line.contains(&format!("[\"{command}\"]")));
+        assert!(if server_version() < 7 { told.is_empty() } else { is_told }, "{command}: {told:?}");
     }
 }
 

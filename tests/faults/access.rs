@@ -5,7 +5,6 @@ use std::time::Duration;
 use oxmq::queue::Order;
 use oxmq::worker::WorkerEvent;
 use oxmq::{Client, ConnectOptions, Error, Halt, Job, JobState, Queue};
-use redis::aio::MultiplexedConnection;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -203,43 +202,6 @@ async fn a_command_that_scripts_lack_is_told_and_costs_no_job_and_no_other_queue
         stuck.close().await;
         free.close().await;
     }
-}
-
-/// What is lost by a user who lacks a command is not known before a script stops half-way, so it is told at once.
-#[tokio::test]
-async fn each_command_that_scripts_write_with_is_missed_when_a_client_connects() {
-    if server_version() < 7 {
-        return;
-    }
-    let server = RedisServer::start();
-    let mut admin = server.connection().await;
-    let writing: Vec<String> = commands_of_scripts(&mut admin, "write").await;
-    assert!(writing.len() > 20, "{writing:?}");
-    let told_to = async |rights: &[&str]| {
-        let user = ["SETUSER", "bull", "reset", "on", ">pass", "~bull:*"];
-        redis::cmd("ACL").arg(&user).arg(rights).exec_async(&mut server.connection().await).await.unwrap();
-        let log = Log::begin();
-        Client::connect(&format!("redis://bull:pass@{}", server.addr())).await.unwrap();
-        log.with("half-way")
-    };
-    assert_eq!(told_to(&["+@all"]).await, Vec::<String>::new());
-    assert_eq!(told_to(&["+@all", "-@write"]).await, Vec::<String>::new(), "it only looks");
-    for command in &writing {
-        let told = told_to(&["+@all", &format!("-{command}")]).await;
-        assert!(matches!(&told[..], [line] if line.contains(&format!("[\"{command}\"]"))), "{command}: {told:?}");
-    }
-}
-
-/// Returns the commands of scripts that the server counts among these.
-async fn commands_of_scripts(admin: &mut MultiplexedConnection, flag: &str) -> Vec<String> {
-    let mut found = Vec::new();
-    for command in crate::acl::words_behind("lua", "call(\"") {
-        let info: redis::Value = redis::cmd("COMMAND").arg("INFO").arg(&command).query_async(admin).await.unwrap();
-        if format!("{info:?}").contains(&format!("\"{flag}\"")) {
-            found.push(command);
-        }
-    }
-    found
 }
 
 #[tokio::test]
