@@ -170,7 +170,15 @@ async fn a_tiny_screen_shows_what_fits() {
     terminal.tmux(&["resize-window", "-x", "4", "-y", "2"]);
     terminal.press("Enter");
     terminal.tmux(&["resize-window", "-x", "100", "-y", "30"]);
-    terminal.shows("\"failedReason\": \"ECONNRESET by peer\"").await;
+    // A key that comes while tmux resizes may be lost; on the page of a job it does nothing.
+    eventually("the job is shown", || async {
+        let is_shown = terminal.screen().contains("\"failedReason\": \"ECONNRESET by peer\"");
+        if !is_shown {
+            terminal.press("Enter");
+        }
+        is_shown
+    })
+    .await;
 }
 
 #[tokio::test]
